@@ -1,0 +1,113 @@
+"""The manifest of a bundle: what a released model says about itself, checked when read."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from spect.conditions import CONDITIONS
+from spect.density import QuantityDensity
+from spect.errors import BundleError, ConfigurationError
+from spect.intensity import IntensityScale
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+GENERATOR_NAME = "generator.onnx"
+PROFILE_NAME = "reference_profile.json"
+PANEL_NAME = "panel.json"
+CARD_NAME = "card.md"
+
+# The released graph agrees with the network that was trained within this share of the model range.
+PARITY_LIMIT = 1e-4
+
+Sha256 = str
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class TrainingCohort(_Record):
+    """The cohort a model was trained on; a fingerprint, never a path or a patient."""
+
+    fingerprint: Sha256
+    source: Literal["acquired", "simulated"]
+    simulator_version: str | None
+    slices: int = Field(gt=0)
+    intensity_unit: str
+    intensity_scaling: Literal["whole-cohort", "per-slice"]
+
+
+class GraphTensor(_Record):
+    """Name, element type and shape of one input or output of the graph; "batch" is free."""
+
+    name: str
+    dtype: Literal["float32", "int64"]
+    shape: tuple[int | Literal["batch"], ...]
+
+
+class Manifest(_Record):
+    """Everything a server needs to know of a generator besides the graph itself."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str
+    created_at: str
+    git_commit: str
+    run_id: str
+    training_cohort: TrainingCohort
+    conditions: tuple[str, ...]
+    inputs: tuple[GraphTensor, ...]
+    outputs: tuple[GraphTensor, ...]
+    quantity_density: dict[str, Any]
+    latent_size: int = Field(gt=0)
+    matrix: int = Field(gt=0)
+    pixel_spacing_mm: float = Field(gt=0)
+    max_counts: float = Field(gt=0)
+    parity: dict[str, float]  # batch size -> largest difference, as a share of the model range
+    validation: dict[str, Any]  # the gates' inputs in short; panel.json is the whole
+    files: dict[str, Sha256]
+
+    @field_validator("conditions")
+    @classmethod
+    def _conditions_are_ours(cls, conditions: tuple[str, ...]) -> tuple[str, ...]:
+        expected = tuple(map(str, CONDITIONS))
+        if conditions != expected:
+            raise ValueError(f"conditions must be {expected} in this order, got {conditions}")
+        return conditions
+
+    @field_validator("parity")
+    @classmethod
+    def _parity_is_within_its_limit(cls, parity: dict[str, float]) -> dict[str, float]:
+        worst = max(parity.values(), default=math.nan)
+        if not worst <= PARITY_LIMIT:
+            raise ValueError(f"parity must be measured and at most {PARITY_LIMIT:g}, got {parity}")
+        return parity
+
+    @model_validator(mode="after")
+    def _density_is_readable(self) -> "Manifest":
+        try:
+            self.density()
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def density(self) -> QuantityDensity:
+        """Return the quantity density as an object that draws."""
+        return QuantityDensity.from_dict(self.quantity_density)
+
+    def intensity_scale(self) -> IntensityScale:
+        """Return the map from the graph's output to counts."""
+        return IntensityScale(max_counts=self.max_counts)
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read and check a manifest; raise `BundleError` with the first thing wrong."""
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing; a bundle is a directory that holds {MANIFEST_NAME}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BundleError(f"{path}: {where}: {first['msg']}; release the model again or update synspect") from None

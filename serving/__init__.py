@@ -1,0 +1,1 @@
+"""Serve one bundle over HTTP with BentoML, ONNX Runtime and Prometheus."""

@@ -1,0 +1,81 @@
+"""The one tree of errors: each says what was wrong, what was got and what to do, in one sentence."""
+
+
+class SynspectError(Exception):
+    """Anything synspect raises on purpose; the message is one line a user can act on."""
+
+    exit_code = 1
+
+
+class InputError(SynspectError):
+    """What the user gave cannot be used: exit code 2 on the command line, a 4xx over HTTP."""
+
+    exit_code = 2
+
+
+class ConditionError(InputError):
+    """An unknown level or pattern, or a pair that no patient shows."""
+
+
+class RequestError(InputError):
+    """A well-formed request that cannot be served: count, seed, start or target out of range."""
+
+
+class SlicesError(InputError):
+    """An array that is not a stack of slices: wrong shape, not finite, negative."""
+
+
+class FormatError(InputError):
+    """A file that is not what its name says, or is broken."""
+
+
+class CohortError(InputError):
+    """A cohort directory that is missing, incomplete or inconsistent."""
+
+
+class IntensityError(InputError):
+    """An intensity scale that is not a positive number, or counts outside it."""
+
+
+class BundleError(InputError):
+    """A released bundle that fails verification: a changed byte, a missing file, a newer schema."""
+
+
+class RunError(InputError):
+    """A training run that is missing, unfinished or unreadable."""
+
+
+class ConfigurationError(InputError):
+    """A setting that contradicts another, or is out of range."""
+
+
+class QuantificationError(SynspectError):
+    """A slice in which no brain outline can be found."""
+
+
+class TrainingError(SynspectError):
+    """Training diverged, or its files could not be written."""
+
+
+class ParityError(SynspectError):
+    """The exported graph does not compute what the network computes."""
+
+
+class RegistryError(SynspectError):
+    """MLflow is unreachable, or does not hold what was asked for."""
+
+
+class GateError(SynspectError):
+    """A candidate failed a gate of the promotion policy."""
+
+
+class ServiceError(SynspectError):
+    """The service is unreachable, or answered with a problem."""
+
+
+class InvalidOutputError(SynspectError):
+    """The generator produced counts that must not leave the service: not finite, out of range, constant."""
+
+
+class DeviceError(SynspectError):
+    """A GPU was required and is not what the session runs on."""

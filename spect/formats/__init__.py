@@ -1,0 +1,1 @@
+"""Read and write slices as files: one format a module."""

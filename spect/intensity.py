@@ -1,0 +1,37 @@
+"""Map counts to the network's range and back; the only module that knows both."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spect.errors import IntensityError
+
+# Room above the brightest training slice: tanh approaches 1 and never reaches it (SCIENCE.md section 5).
+HEADROOM = 1.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntensityScale:
+    """Linear map between counts per pixel in [0, max_counts] and the network's [-1, 1]."""
+
+    max_counts: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_counts < np.inf:  # also refuses NaN
+            raise IntensityError(f"max_counts must be positive and finite, got {self.max_counts!r}")
+
+    @classmethod
+    def above(cls, counts: NDArray[np.float32]) -> "IntensityScale":
+        """Scale whose top stands `HEADROOM` times above the brightest of counts (n, rows, columns)."""
+        return cls(max_counts=float(counts.max()) * HEADROOM)
+
+    def to_model_images(self, counts: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Counts (n, rows, columns) to model images (n, 1, rows, columns)."""
+        scaled = counts * np.float32(2 / self.max_counts) - np.float32(1)
+        return scaled[:, None].astype(np.float32, copy=False)
+
+    def to_counts(self, model_images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Model images (n, 1, rows, columns) to counts (n, rows, columns)."""
+        scaled: NDArray[np.float32] = (model_images[:, 0] + np.float32(1)) * np.float32(self.max_counts / 2)
+        return scaled

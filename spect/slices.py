@@ -1,0 +1,96 @@
+"""Stacks of slices as everything here passes them: counts, labels and pixel spacing, checked once.
+
+Counts are float32 (n, rows, columns), >= 0; row 0 is anterior and the patient's left lies on image right.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from spect.errors import SlicesError
+
+Counts = NDArray[np.float32]
+FIELD_MM = 256.0  # side of the square field of view of every simulated and generated slice
+
+
+def check_counts(counts: object) -> Counts:
+    """Return a stack of slices as float32 (n, rows, columns); raise `SlicesError` saying what is wrong with it.
+
+    A single slice (rows, columns) becomes a stack of one. Complex, textual, non-finite and negative arrays are refused.
+    """
+    array = np.asarray(counts)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or 0 in array.shape:
+        raise SlicesError(f"counts must have shape (n, rows, columns), got {array.shape}")
+    if array.dtype.kind not in "buif":
+        raise SlicesError(f"counts must be real numbers, got dtype {array.dtype}")
+    array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise SlicesError("counts must be finite, got NaN or infinity; remove or mend those slices")
+    if array.min() < 0:
+        raise SlicesError(f"counts must not be negative, got {array.min():g}; rescale or clip them first")
+    return array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyntheticBatch:
+    """Synthetic slices with what is needed to make each of them again."""
+
+    counts: Counts  # (n, rows, columns)
+    level: NDArray[np.str_]  # (n,)
+    pattern: NDArray[np.str_]  # (n,)
+    seed: NDArray[np.int64]  # (n,)
+    index: NDArray[np.int64]  # (n,)
+    pixel_spacing_mm: float
+    model_version: str
+    model_sha256: str
+
+    def __post_init__(self) -> None:
+        sizes = {len(array) for array in (self.counts, self.level, self.pattern, self.seed, self.index)}
+        if len(sizes) != 1:
+            raise SlicesError(f"every array of a batch needs one entry a slice, got lengths {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @classmethod
+    def concatenate(cls, batches: "list[SyntheticBatch]") -> "SyntheticBatch":
+        """Join batches of one model, in order."""
+        first = batches[0]
+        joined = {
+            name: np.concatenate([getattr(batch, name) for batch in batches])
+            for name in ("counts", "level", "pattern", "seed", "index")
+        }
+        return cls(
+            **joined,
+            pixel_spacing_mm=first.pixel_spacing_mm,
+            model_version=first.model_version,
+            model_sha256=first.model_sha256,
+        )
+
+
+def mirror_left_right(counts: Counts) -> Counts:
+    """Swap the hemispheres: reverse the last axis."""
+    return counts[..., ::-1]
+
+
+def resample_to_matrix(counts: Counts, matrix: int) -> Counts:
+    """Resample square slices (n, m, m) to (n, matrix, matrix) over the same field, band-limited, mean kept.
+
+    Spectral cropping or padding of the cosine transform: no ringing across the border, because the cosine basis
+    continues a slice by its own mirror image. Rounding may leave small negative values; they become zero.
+    """
+    rows = counts.shape[-1]
+    if counts.shape[-2] != rows:
+        raise SlicesError(f"only square slices can be resampled, got {counts.shape[-2]} x {rows}")
+    if matrix == rows:
+        return counts
+    spectrum = scipy.fft.dctn(counts, axes=(-2, -1), norm="forward")
+    kept = min(rows, matrix)
+    resized = np.zeros((*counts.shape[:-2], matrix, matrix), dtype=spectrum.dtype)
+    resized[..., :kept, :kept] = spectrum[..., :kept, :kept]
+    resampled = scipy.fft.idctn(resized, axes=(-2, -1), norm="forward")
+    return np.maximum(resampled, 0).astype(np.float32)

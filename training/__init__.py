@@ -1,0 +1,1 @@
+"""Learn a generator from a cohort, and prove it."""

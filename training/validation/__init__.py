@@ -1,0 +1,1 @@
+"""Measure a released generator against scans it never saw: one metric a module."""
