@@ -63,7 +63,8 @@ class GaussianMixture:
         """Draw one vector (d,)."""
         component = int(np.searchsorted(np.cumsum(self.weights), rng.random(), side="right"))
         component = min(component, len(self.weights) - 1)
-        return self.means[component] + self.factors[component] @ rng.standard_normal(self.means.shape[1])
+        drawn: Vector = self.means[component] + self.factors[component] @ rng.standard_normal(self.means.shape[1])
+        return drawn
 
     def given(self, positions: list[int], values: Vector) -> "GaussianMixture":
         """Condition on some of the quantities: a mixture over all d, exact at the given positions."""
@@ -103,7 +104,7 @@ class QuantityDensity:
 
     def __post_init__(self) -> None:
         if self.names[:2] != (MEAN_COUNTS, LOG_LEFT_RIGHT_RATIO):
-            raise ConfigurationError(f"the first two quantities must be mean counts and log ratio, got {self.names[:2]}")
+            raise ConfigurationError(f"the first two quantities must be mean counts, log ratio, got {self.names[:2]}")
         if not (self.scale > 0).all() or not np.isfinite(self.center).all():
             raise ConfigurationError("quantities need a finite center and a positive scale")
 
@@ -112,7 +113,7 @@ class QuantityDensity:
         return (raw - self.center) / self.scale
 
     def mixture(self, condition: Condition, targets: Targets) -> GaussianMixture:
-        """The condition's mixture, conditioned on the targets; raise `RequestError` outside the support."""
+        """Return the condition's mixture, conditioned on the targets; raise `RequestError` outside the support."""
         mixture = self.mixtures[condition]
         asked = targets.as_quantities()
         if not asked:
@@ -139,7 +140,8 @@ class QuantityDensity:
         if name == LOG_LEFT_RIGHT_RATIO:
             name, value, low, high = "left_right_ratio", np.exp(value), np.exp(low), np.exp(high)
         raise RequestError(
-            f"{name} {value:.4g} is outside what the reference supports for {condition}; ask between {low:.4g} and {high:.4g}"
+            f"{name} {value:.4g} is outside what the reference supports for {condition}; "
+            f"ask between {low:.4g} and {high:.4g}"
         )
 
     def to_dict(self) -> dict[str, Any]:

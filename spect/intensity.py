@@ -27,11 +27,11 @@ class IntensityScale:
         return cls(max_counts=float(counts.max()) * HEADROOM)
 
     def to_model_images(self, counts: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Counts (n, rows, columns) to model images (n, 1, rows, columns)."""
+        """Map counts (n, rows, columns) to model images (n, 1, rows, columns)."""
         scaled = counts * np.float32(2 / self.max_counts) - np.float32(1)
         return scaled[:, None].astype(np.float32, copy=False)
 
     def to_counts(self, model_images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Model images (n, 1, rows, columns) to counts (n, rows, columns)."""
+        """Map model images (n, 1, rows, columns) to counts (n, rows, columns)."""
         scaled: NDArray[np.float32] = (model_images[:, 0] + np.float32(1)) * np.float32(self.max_counts / 2)
         return scaled

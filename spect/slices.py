@@ -93,4 +93,5 @@ def resample_to_matrix(counts: Counts, matrix: int) -> Counts:
     resized = np.zeros((*counts.shape[:-2], matrix, matrix), dtype=spectrum.dtype)
     resized[..., :kept, :kept] = spectrum[..., :kept, :kept]
     resampled = scipy.fft.idctn(resized, axes=(-2, -1), norm="forward")
-    return np.maximum(resampled, 0).astype(np.float32)
+    positive: Counts = np.maximum(resampled, 0).astype(np.float32)
+    return positive

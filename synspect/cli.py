@@ -20,9 +20,9 @@ app = typer.Typer(
 )
 
 
-def _print_version(value: bool) -> None:  # noqa: FBT001 — the signature of a Typer callback
+def _print_version(value: bool) -> None:
     if value:
-        from importlib.metadata import version  # noqa: PLC0415 — only this option needs it
+        from importlib.metadata import version
 
         typer.echo(f"synspect {version('synspect')}")
         raise typer.Exit
@@ -32,7 +32,7 @@ def _print_version(value: bool) -> None:  # noqa: FBT001 — the signature of a 
 def _options(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
-    ] = False,  # noqa: FBT002 — a flag of the command line
+    ] = False,
 ) -> None: ...
 
 

@@ -11,7 +11,7 @@ from spect.density import QuantityDensity
 from spect.errors import BundleError, ConfigurationError
 from spect.intensity import IntensityScale
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 GENERATOR_NAME = "generator.onnx"
 PROFILE_NAME = "reference_profile.json"
