@@ -1,0 +1,73 @@
+"""Read and write one bare array (.npy), reading as if the file were hostile: no pickle, sizes checked first."""
+
+import io
+import math
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from spect.errors import FormatError, SlicesError
+from spect.formats.parsed import ParsedSlices
+from spect.slices import Counts, check_counts
+
+MAX_BYTES = 4 * 2**30  # of counts in one file: 65,536 slices of 128 x 128, far above any cohort in one piece
+MAGIC = b"\x93NUMPY"
+
+_HEADER_READERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
+
+
+def read_array(stream: BinaryIO, *, name: str, available: int) -> NDArray[Any]:
+    """Read one array from a stream that holds `available` bytes.
+
+    Memory is asked for only after the shape in the header is known to fit what is there. Raises `FormatError` for
+    anything else than a whole array of numbers or words.
+    """
+    try:
+        version = npy_format.read_magic(stream)
+        shape, fortran_order, dtype = _HEADER_READERS[version](stream)
+    except (ValueError, KeyError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise FormatError(f"{name} is not a NumPy array; save it again with numpy.save") from None
+    if dtype.hasobject or dtype.kind not in "buifU":
+        raise FormatError(f"{name} holds {dtype} values; numbers or words are needed (no pickled objects)")
+    expected = math.prod(shape) * dtype.itemsize
+    if any(size < 0 for size in shape) or expected > available:
+        raise FormatError(f"{name} is cut short: its header promises {expected} bytes, {available} are there")
+    payload = _read_exactly(stream, expected, name=name)
+    array = np.frombuffer(payload, dtype=dtype)
+    return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _read_exactly(stream: BinaryIO, size: int, *, name: str) -> bytearray:
+    payload = bytearray(size)
+    view, filled = memoryview(payload), 0
+    while filled < size:
+        chunk = stream.read(min(size - filled, 2**20))
+        if not chunk:
+            raise FormatError(f"{name} is cut short after {filled} of {size} bytes; copy or download it again")
+        view[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    return payload
+
+
+def read_counts(source: Path | bytes, *, name: str | None = None) -> ParsedSlices:
+    """Read counts (n, rows, columns) or one slice (rows, columns) from an .npy file or its bytes."""
+    name = name or (source.name if isinstance(source, Path) else "the npy file")
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    if size > MAX_BYTES:
+        raise FormatError(f"{name} has {size} bytes; at most {MAX_BYTES} can be read: split it")
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+        array = read_array(stream, name=name, available=size)
+    try:
+        return ParsedSlices(counts=check_counts(array))
+    except SlicesError as error:
+        raise FormatError(f"{name}: {error}") from None
+
+
+def to_bytes(counts: Counts) -> bytes:
+    """Encode counts (n, rows, columns) as an .npy file; it has no room to say "synthetic": its name must."""
+    buffer = io.BytesIO()
+    np.save(buffer, counts, allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,162 @@
+"""Read and write labelled slices (.npz): the same bytes for the same slices, and nothing trusted on reading."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spect.errors import FormatError, SlicesError
+from spect.formats.npy import MAX_BYTES, read_array
+from spect.formats.parsed import ParsedSlices, Words
+from spect.slices import SyntheticBatch, check_counts
+
+NOTICE = "synthetic, research use only"
+MAX_MEMBERS = 64  # a batch has nine
+
+_LABELS = ("level", "pattern", "seed", "index")
+_FACTS = ("pixel_spacing_mm", "model_version", "model_sha256")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: no clock in the bytes
+
+
+def to_bytes(batch: SyntheticBatch, *, measured: Mapping[str, ArrayLike] | None = None) -> bytes:
+    """Encode a batch as the bytes of an npz file; `measured` adds further arrays (n,), such as mean_counts."""
+    buffer = io.BytesIO()
+    write_arrays(buffer, _batch_arrays(batch, measured or {}))
+    return buffer.getvalue()
+
+
+def save_batch(batch: SyntheticBatch, path: Path) -> None:
+    """Write a batch to a file; the caller sees to it that the path may be written."""
+    with path.open("wb") as stream:
+        write_arrays(stream, _batch_arrays(batch, {}))
+
+
+def load_batch(source: Path | bytes, *, name: str | None = None) -> SyntheticBatch:
+    """Read what `to_bytes` or `save_batch` wrote; raise `FormatError` where a field is missing or misshapen."""
+    name = name or _name(source)
+    arrays = read_arrays(source, name=name)
+    missing = [field for field in ("counts", *_LABELS, *_FACTS) if field not in arrays]
+    if missing:
+        raise FormatError(f"{name} lacks {', '.join(missing)}; it is not a batch written by synspect")
+    try:
+        return SyntheticBatch(
+            counts=check_counts(arrays["counts"]),
+            level=_words(arrays, "level"),
+            pattern=_words(arrays, "pattern"),
+            seed=arrays["seed"].astype(np.int64),
+            index=arrays["index"].astype(np.int64),
+            pixel_spacing_mm=float(arrays["pixel_spacing_mm"]),
+            model_version=str(arrays["model_version"]),
+            model_sha256=str(arrays["model_sha256"]),
+        )
+    except (SlicesError, TypeError, ValueError) as error:
+        raise FormatError(f"{name} is not a batch written by synspect: {error}") from None
+
+
+def read_slices(source: Path | bytes, *, name: str | None = None) -> ParsedSlices:
+    """Read `counts` and whichever of level, pattern, patient and pixel_spacing_mm stand beside it."""
+    name = name or _name(source)
+    arrays = read_arrays(source, name=name)
+    if "counts" not in arrays:
+        held = ", ".join(arrays) or "no array"
+        raise FormatError(f"{name} holds {held}; slices are expected under the name counts, (n, rows, columns)")
+    try:
+        counts = check_counts(arrays["counts"])
+    except SlicesError as error:
+        raise FormatError(f"{name}: {error}") from None
+    labels = {field: _label(arrays, field, len(counts), name) for field in ("level", "pattern", "patient")}
+    spacing = arrays.get("pixel_spacing_mm")
+    return ParsedSlices(
+        counts=counts,
+        **labels,
+        pixel_spacing_mm=None if spacing is None else _spacing(spacing, name),
+        synthetic="synthetic" in str(arrays.get("notice", "")),
+    )
+
+
+def write_arrays(stream: BinaryIO, arrays: Mapping[str, ArrayLike]) -> None:
+    """Write named arrays as an npz without a clock in it: the same arrays give the same bytes."""
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.save(buffer, np.asarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), buffer.getbuffer())
+
+
+def read_arrays(
+    source: Path | bytes, *, name: str | None = None, max_bytes: int = MAX_BYTES
+) -> dict[str, NDArray[Any]]:
+    """Read every array of an npz, at most `max_bytes` of them once inflated.
+
+    The sizes are checked before anything is inflated, and inflation stops at the size declared: a zip bomb costs
+    nothing. Raises `FormatError`; never unpickles.
+    """
+    name = name or _name(source)
+    try:
+        with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+            _check_members(archive, name, max_bytes)
+            return {member.filename.removesuffix(".npy"): _read(archive, member) for member in archive.infolist()}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+        raise FormatError(f"{name} is not a whole npz file ({error}); copy or download it again") from None
+
+
+def _check_members(archive: zipfile.ZipFile, name: str, max_bytes: int) -> None:
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS or len({member.filename for member in members}) != len(members):
+        raise FormatError(f"{name} holds {len(members)} members, some perhaps twice; at most {MAX_MEMBERS} are read")
+    total = sum(member.file_size for member in members)
+    if total > max_bytes:
+        raise FormatError(f"{name} would inflate to {total} bytes; at most {max_bytes} are read: split it")
+    for member in members:
+        # Python's zipfile bounds the inflation of deflate alone, not of bzip2 or lzma.
+        if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise FormatError(f"{name}: {member.filename} is packed by a method NumPy never writes; save it again")
+        if not member.filename.endswith(".npy"):
+            raise FormatError(f"{name} holds {member.filename!r}, which is no array; save it with numpy.savez")
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(member) as stream:
+        array = read_array(stream, name=member.filename, available=member.file_size)  # type: ignore[arg-type]
+        stream.read(1)  # reaching the end compares the checksum
+        return array
+
+
+def _batch_arrays(batch: SyntheticBatch, measured: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+    return {
+        "counts": np.ascontiguousarray(batch.counts, dtype=np.float32),
+        **{field: getattr(batch, field) for field in (*_LABELS, *_FACTS)},
+        **measured,
+        "notice": NOTICE,
+    }
+
+
+def _words(arrays: Mapping[str, NDArray[Any]], field: str) -> Words:
+    if arrays[field].dtype.kind != "U":
+        raise SlicesError(f"{field} must hold words, got {arrays[field].dtype}")
+    return arrays[field]
+
+
+def _label(arrays: Mapping[str, NDArray[Any]], field: str, slices: int, name: str) -> Words | None:
+    if field not in arrays:
+        return None
+    try:
+        label = np.broadcast_to(_words(arrays, field), (slices,))
+    except (SlicesError, ValueError) as error:
+        raise FormatError(f"{name}: {field} needs one word a slice ({slices}): {error}") from None
+    return label
+
+
+def _spacing(spacing: NDArray[Any], name: str) -> float:
+    if spacing.dtype.kind not in "uif" or spacing.size != 1 or not 0 < float(spacing.item()) < np.inf:
+        raise FormatError(f"{name}: pixel_spacing_mm must be one positive length, got {spacing!r:.80}")
+    return float(spacing.item())
+
+
+def _name(source: Path | bytes) -> str:
+    return source.name if isinstance(source, Path) else "the npz file"

@@ -1,0 +1,25 @@
+"""What a file of slices gave: counts and whatever labels stood beside them; every reader returns it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spect.slices import Counts
+
+Words = NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedSlices:
+    """Slices read from one file; a label the file does not hold is None."""
+
+    counts: Counts  # (n, rows, columns)
+    level: Words | None = None  # (n,)
+    pattern: Words | None = None  # (n,)
+    patient: Words | None = None  # (n,)
+    pixel_spacing_mm: float | None = None
+    synthetic: bool = False  # the file says it came from a generator
+
+    def __len__(self) -> int:
+        return len(self.counts)

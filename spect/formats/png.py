@@ -1,0 +1,157 @@
+"""Draw slices for the eye: contact sheets as PNG, in counts with a colour bar, and marked as what they are."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from spect.errors import SlicesError
+from spect.slices import Counts
+
+MARKS = {
+    "synthetic": "SYNTHETIC - research use only, never for diagnosis",
+    "simulated": "SIMULATED - research use only, never for diagnosis",
+    "acquired": "ACQUIRED, de-identified - research use only",
+}
+MAX_SLICES = 1024  # on one sheet: more than an eye can use, and 16 megapixels
+
+# Black, blue, green, yellow, red, white: the order of the colour scales perfusion scans are read with.
+PERFUSION_COLORS = LinearSegmentedColormap.from_list(
+    "perfusion",
+    [
+        (0.0, "#000000"),
+        (0.2, "#22137d"),
+        (0.38, "#0f6fb0"),
+        (0.52, "#19a15f"),
+        (0.68, "#e7d32b"),
+        (0.86, "#df3b1c"),
+        (1.0, "#ffffff"),
+    ],
+)
+
+_DOTS_PER_INCH = 110
+_CELL_DOTS = 128  # a smaller matrix is shown at a whole multiple of its pixels
+_CAPTION_SHARE = 0.16  # of a cell's height, below each slice
+_GAP_SHARE = 0.04
+
+
+def contact_sheet_png(
+    counts: Counts,
+    *,
+    captions: Sequence[str] | None = None,
+    columns: int | None = None,
+    title: str = "",
+    pixel_spacing_mm: float | None = None,
+    max_counts: float | None = None,
+    unit: str = "counts per pixel",
+    source: str = "synthetic",
+) -> bytes:
+    """Draw slices (n, rows, columns), one caption below each, on one intensity scale.
+
+    `source` is synthetic, simulated or acquired and chooses the mark, which is drawn and kept in a text chunk.
+    Raises `SlicesError` for no slice or more than `MAX_SLICES`.
+    """
+    if not 0 < len(counts) <= MAX_SLICES:
+        raise SlicesError(f"a contact sheet holds 1 to {MAX_SLICES} slices, got {len(counts)}; ask for fewer")
+    across = min(columns or math.ceil(math.sqrt(len(counts) * 1.5)), len(counts))
+    cells = [counts[i : i + across] for i in range(0, len(counts), across)]
+    words = list(captions or [""] * len(counts))
+    sheet = _Sheet(cells, [words[i : i + across] for i in range(0, len(words), across)], [""] * len(cells))
+    return sheet.draw(title, _scale_note(counts, pixel_spacing_mm), max_counts, unit, source)
+
+
+def labelled_rows_png(
+    rows: Mapping[str, Counts],
+    *,
+    title: str = "",
+    pixel_spacing_mm: float | None = None,
+    max_counts: float | None = None,
+    unit: str = "counts per pixel",
+    source: str = "synthetic",
+) -> bytes:
+    """Draw one row of slices for each label, such as a condition; a row may hold fewer slices than another, or none."""
+    drawn = [slices for slices in rows.values() if len(slices)]
+    if not 0 < sum(map(len, drawn)) <= MAX_SLICES:
+        raise SlicesError(f"a contact sheet holds 1 to {MAX_SLICES} slices, got {sum(map(len, drawn))}; ask for fewer")
+    sheet = _Sheet(list(rows.values()), [[""] * len(slices) for slices in rows.values()], list(rows))
+    return sheet.draw(title, _scale_note(drawn[0], pixel_spacing_mm), max_counts, unit, source)
+
+
+def figure_to_png(figure: Figure, *, source: str) -> bytes:
+    """Encode a figure with the mark of its source and the software in text chunks, and no date."""
+    buffer = io.BytesIO()
+    description = {"Description": MARKS[source], "Software": "synspect", "Source": source}
+    figure.savefig(buffer, format="png", metadata=description)
+    return buffer.getvalue()
+
+
+def _scale_note(counts: Counts, pixel_spacing_mm: float | None) -> str:
+    side = f"{counts.shape[-2]} x {counts.shape[-1]} pixels"
+    return side if pixel_spacing_mm is None else f"{side} of {pixel_spacing_mm:g} mm"
+
+
+class _Sheet:
+    """Rows of slices laid out as one image: one draw call, however many slices."""
+
+    def __init__(self, rows: list[Counts], captions: list[list[str]], labels: list[str]) -> None:
+        self.rows, self.captions, self.labels = rows, captions, labels
+        shape = next(row for row in rows if len(row)).shape
+        self.height, self.width = shape[-2:]
+        self.gap = max(1, round(self.width * _GAP_SHARE))
+        self.foot = round(self.height * _CAPTION_SHARE) if any(map(any, captions)) else self.gap
+        self.across = max(map(len, rows))
+
+    def corner(self, row: int, column: int) -> tuple[int, int]:
+        """Return the top and left pixel of a cell."""
+        return row * (self.height + self.foot), column * (self.width + self.gap)
+
+    def montage(self) -> NDArray[np.float32]:
+        """Return all slices in one image; NaN between them."""
+        bottom, right = self.corner(len(self.rows), self.across)
+        image = np.full((bottom, right), np.nan, dtype=np.float32)
+        for row, slices in enumerate(self.rows):
+            for column, counts in enumerate(slices):
+                top, left = self.corner(row, column)
+                image[top : top + self.height, left : left + self.width] = counts
+        return image
+
+    def draw(self, title: str, note: str, max_counts: float | None, unit: str, source: str) -> bytes:
+        image = self.montage()
+        scale = max(1, round(_CELL_DOTS / self.width)) / _DOTS_PER_INCH
+        label_inches = 0.25 + 0.085 * max(map(len, self.labels))
+        body = (image.shape[1] * scale, image.shape[0] * scale)
+        size = (max(label_inches + body[0] + 1.1, 4.8), body[1] + 1.0)
+        figure = Figure(figsize=size, dpi=_DOTS_PER_INCH, facecolor="white")
+        FigureCanvasAgg(figure)
+        axes = figure.add_axes((label_inches / size[0], 0.4 / size[1], body[0] / size[0], body[1] / size[1]))
+        top_of_scale = float(np.nanmax(image)) if max_counts is None else max_counts
+        shown = axes.imshow(image, cmap=PERFUSION_COLORS, vmin=0, vmax=top_of_scale or 1, interpolation="nearest")
+        axes.set_axis_off()
+        bar = figure.add_axes(
+            ((label_inches + body[0] + 0.08) / size[0], 0.4 / size[1], 0.14 / size[0], body[1] / size[1])
+        )
+        figure.colorbar(shown, cax=bar).set_label(unit, fontsize=8)
+        bar.tick_params(labelsize=7)
+        self._write_words(figure, axes, (title, note, MARKS[source]), size)
+        return figure_to_png(figure, source=source)
+
+    def _write_words(self, figure: Figure, axes: Axes, words: tuple[str, str, str], size: tuple[float, float]) -> None:
+        title, note, mark = words
+        figure.text(0.15 / size[0], 1 - 0.2 / size[1], title, fontsize=10, va="center")
+        figure.text(0.15 / size[0], 1 - 0.43 / size[1], mark, fontsize=8, va="center", color="#b00020", weight="bold")
+        figure.text(0.15 / size[0], 0.18 / size[1], f"patient's left on image right; {note}", fontsize=7, va="center")
+        for row, (label, captions) in enumerate(zip(self.labels, self.captions, strict=True)):
+            top, _ = self.corner(row, 0)
+            axes.text(-self.gap, top + self.height / 2, label, fontsize=8, ha="right", va="center")
+            if not captions:
+                axes.text(0, top + self.height / 2, "no slice", fontsize=8, va="center", color="0.5")
+            for column, caption in enumerate(captions):
+                top, left = self.corner(row, column)
+                place = (left + self.width / 2, top + self.height + self.foot * 0.45)
+                axes.text(*place, caption, fontsize=6, ha="center", va="center")
