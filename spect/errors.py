@@ -76,6 +76,11 @@ class ServiceError(SynspectError):
 class InvalidOutputError(SynspectError):
     """The generator produced counts that must not leave the service: not finite, out of range, constant."""
 
+    def __init__(self, message: str, *, reason: str = "unknown", slices: int = 1) -> None:
+        super().__init__(message)
+        self.reason = reason  # a closed list: it labels a metric
+        self.slices = slices  # how many were invalid
+
 
 class DeviceError(SynspectError):
     """A GPU was required and is not what the session runs on."""

@@ -1,5 +1,6 @@
 """The manifest of a bundle: what a released model says about itself, checked when read."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any, Literal
@@ -104,6 +105,7 @@ class Manifest(_Record):
 def load_manifest(path: Path) -> Manifest:
     """Read and check a manifest; raise `BundleError` with the first thing wrong."""
     try:
+        _check_schema_version(path)
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; a bundle is a directory that holds {MANIFEST_NAME}") from None
@@ -111,3 +113,14 @@ def load_manifest(path: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise BundleError(f"{path}: {where}: {first['msg']}; release the model again or update synspect") from None
+
+
+def _check_schema_version(path: Path) -> None:
+    try:
+        version = json.loads(path.read_bytes())["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        return  # not a manifest: validation says why
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BundleError(
+            f"{path} has schema version {version}, this synspect reads up to {SCHEMA_VERSION}; update synspect"
+        )

@@ -1,0 +1,164 @@
+"""A bundle is verified on every load and appears whole or not at all."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from registry.bundle.directory import Bundle, load_bundle, write_bundle
+from registry.bundle.manifest import GENERATOR_NAME, MANIFEST_NAME, PROFILE_NAME
+from registry.bundle.promotion_note import PROMOTION_NAME, PromotionNote, save_promotion_note
+from spect.errors import BundleError
+from tests.support.tiny_bundle import build_tiny_bundle, tiny_manifest_fields
+
+
+@pytest.fixture
+def copied(tiny_bundle: Bundle, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle.path, tmp_path / "copied"))
+
+
+def _rewrite_manifest(bundle: Path, **changes: object) -> None:
+    fields = json.loads((bundle / MANIFEST_NAME).read_text())
+    (bundle / MANIFEST_NAME).write_text(json.dumps(fields | changes))
+
+
+def test_a_bundle_reads_back_as_it_was_written(tiny_bundle: Bundle) -> None:
+    loaded = load_bundle(tiny_bundle.path)
+
+    assert loaded == tiny_bundle
+    assert loaded.panel is not None
+    assert loaded.panel.onnx_sha256 == loaded.sha256
+    assert loaded.version == "unregistered"
+
+
+def test_a_bundle_made_twice_is_the_same_byte_for_byte(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    assert build_tiny_bundle(tmp_path / "again").manifest_sha256 == tiny_bundle.manifest_sha256
+
+
+@pytest.mark.parametrize("name", [GENERATOR_NAME, PROFILE_NAME, "panel.json", "card.md"])
+def test_one_changed_byte_is_refused(copied: Path, name: str) -> None:
+    content = bytearray((copied / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / name).write_bytes(content)
+
+    with pytest.raises(BundleError, match=rf"{name} has sha256 \w+, manifest says \w+; fetch") as caught:
+        load_bundle(copied)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [GENERATOR_NAME, PROFILE_NAME, "panel.json", "card.md"])
+def test_a_missing_file_is_refused(copied: Path, name: str) -> None:
+    (copied / name).unlink()
+
+    with pytest.raises(BundleError, match=f"lacks {name}"):
+        load_bundle(copied)
+
+
+@pytest.mark.parametrize("name", ["extra.bin", "figures/extra.png", ".hidden"])
+def test_a_file_the_manifest_does_not_list_is_refused(copied: Path, name: str) -> None:
+    (copied / name).parent.mkdir(exist_ok=True)
+    (copied / name).write_bytes(b"x")
+
+    with pytest.raises(BundleError, match=f"holds {name}, which its manifest does not list"):
+        load_bundle(copied)
+
+
+def test_a_newer_schema_is_refused_and_says_to_update(copied: Path) -> None:
+    _rewrite_manifest(copied, schema_version=2, some_new_field=1)
+
+    with pytest.raises(BundleError, match="schema version 2, this synspect reads up to 1; update synspect"):
+        load_bundle(copied)
+
+
+def test_a_manifest_that_does_not_list_the_generator_is_refused(copied: Path) -> None:
+    _rewrite_manifest(copied, files={})
+
+    with pytest.raises(BundleError, match=r"lists no digest of card\.md, generator\.onnx"):
+        load_bundle(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 1}'])
+def test_a_manifest_that_is_not_one_is_one_line(copied: Path, content: bytes) -> None:
+    (copied / MANIFEST_NAME).write_bytes(content)
+
+    with pytest.raises(BundleError, match=r"manifest\.json") as caught:
+        load_bundle(copied)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_directory_without_a_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"manifest\.json is missing"):
+        load_bundle(tmp_path)
+    with pytest.raises(BundleError, match="is not a bundle directory"):
+        load_bundle(tmp_path / "nowhere")
+
+
+def test_a_graph_with_external_data_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    model = onnx.load_model(tiny_bundle.generator_path)
+    tensor = numpy_helper.from_array(np.ones(3, np.float32), "far_away")
+    onnx.external_data_helper.set_external_data(tensor, "/etc/hostname")
+    tensor.ClearField("raw_data")
+    model.graph.initializer.append(tensor)
+    files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in tiny_bundle.manifest.files}
+
+    with pytest.raises(BundleError, match="keeps tensors in other files"):
+        write_bundle(files | {GENERATOR_NAME: model.SerializeToString()}, tiny_manifest_fields(), tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_destination_is_never_overwritten(tiny_bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="exists, and a bundle is never changed"):
+        write_bundle({}, tiny_manifest_fields(), tiny_bundle.path)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "manifest.json"])
+def test_a_file_name_outside_the_bundle_is_refused_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cannot be a file of a bundle"):
+        write_bundle({name: b"x"}, tiny_manifest_fields(), tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_invalid_manifest_leaves_nothing_behind(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in tiny_bundle.manifest.files}
+
+    with pytest.raises(BundleError, match="manifest: parity"):
+        write_bundle(files, tiny_manifest_fields() | {"parity": {"1": 0.5}}, tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_may_live_in_a_folder(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in tiny_bundle.manifest.files}
+
+    written = write_bundle(files | {"figures/samples.png": b"png"}, tiny_manifest_fields(), tmp_path / "b")
+
+    assert "figures/samples.png" in written.manifest.files
+
+
+def test_a_followed_directory_is_read_through_its_link(copied: Path, tmp_path: Path) -> None:
+    pair = tmp_path / "followed" / "versions" / "3"
+    pair.mkdir(parents=True)
+    shutil.move(copied, pair / "bundle")
+    save_promotion_note(PromotionNote(version="3", promotion="override", reason="first"), pair / PROMOTION_NAME)
+    (tmp_path / "followed" / "current").symlink_to(Path("versions") / "3")
+
+    through_link = load_bundle(tmp_path / "followed")
+
+    assert through_link.version == "3"
+    assert through_link.promotion is not None
+    assert through_link.promotion.reason == "first"
+    assert through_link.path == pair / "bundle"
+    assert load_bundle(pair).version == "3"
+
+
+def test_a_broken_promotion_note_is_refused(copied: Path, tmp_path: Path) -> None:
+    pair = tmp_path / "pair"
+    pair.mkdir()
+    shutil.move(copied, pair / "bundle")
+    (pair / PROMOTION_NAME).write_text('{"version": 3, "promotion": "luck"}')
+
+    with pytest.raises(BundleError, match=r"promotion\.json"):
+        load_bundle(pair)
