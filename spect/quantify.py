@@ -1,0 +1,151 @@
+"""Measure a slice's mean counts and left/right ratio: one definition for acquired, simulated and synthetic slices."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from spect.errors import ConfigurationError, QuantificationError
+from spect.midline import Midline, locate_midline, pixel_positions_mm
+from spect.outline import Mask, Outline, Slice, Vector, trace_outline
+from spect.slices import check_counts
+
+Masks = NDArray[np.bool_]
+
+DEFAULT_THRESHOLD = 0.4  # share of the slice's 99.5th percentile, SCIENCE.md section 3
+MIDLINE_HALF_WIDTH_MM = 2.0  # left out on either side: its pixels belong to both hemispheres
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantities:
+    """What was measured of n slices; each field is float64 (n,)."""
+
+    mean_counts: Vector  # in the filled outline
+    left_right_ratio: Vector  # patient's left over right, in the mirror union
+    mask_fraction: Vector  # area of the mirror union over area of the outline
+    mean_counts_in_mask: Vector  # in the mirror union
+    outline_area_mm2: Vector
+    midline_angle_deg: Vector
+    midline_shift_mm: Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnionMasks:
+    """Where n slices are measured: MC is the mean in `outline`, LR the mean in `left` over the mean in `right`.
+
+    Where no outline is `found`, the masks are the whole field and its halves, so that a mean over them exists.
+    """
+
+    outline: Masks  # (n, rows, columns), filled
+    union: Masks  # the threshold mask and its mirror image
+    left: Masks  # patient's left part of the union, the midline left out
+    right: Masks
+    found: Masks  # (n,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Regions:
+    outline: Outline
+    midline: Midline
+    union: Mask
+    left: Mask
+    right: Mask
+
+
+def quantify(counts: object, *, pixel_spacing_mm: float, threshold: float = DEFAULT_THRESHOLD) -> Quantities:
+    """Measure slices; each by itself, so that a slice measures the same in any batch.
+
+    Parameters
+    ----------
+    counts
+        (n, rows, columns), linear counts, row 0 anterior, patient's left on image right.
+    pixel_spacing_mm
+        Side of a pixel in mm.
+    threshold
+        Share of the slice's 99.5th percentile above which a pixel enters the left/right mask.
+
+    Raises
+    ------
+    QuantificationError
+        Naming the first slice in which no outline can be found.
+    """
+    stack = _checked(counts, pixel_spacing_mm, threshold)
+    rows = [_measure(_regions_or_raise(i, one, pixel_spacing_mm, threshold), one) for i, one in enumerate(stack)]
+    columns = np.array(rows, dtype=np.float64).T
+    names = [field.name for field in fields(Quantities)]
+    return Quantities(**dict(zip(names, columns, strict=True)))
+
+
+def union_masks(counts: object, *, pixel_spacing_mm: float, threshold: float = DEFAULT_THRESHOLD) -> UnionMasks:
+    """Find where slices (n, rows, columns) are measured, as `quantify` does, without measuring them."""
+    stack = _checked(counts, pixel_spacing_mm, threshold)
+    regions = [find_regions(one, pixel_spacing_mm, threshold) for one in stack]
+    whole = np.ones(stack.shape[1:], dtype=np.bool_)
+    left = np.broadcast_to(pixel_positions_mm(stack.shape, pixel_spacing_mm)[0] > 0, whole.shape)
+    return UnionMasks(
+        outline=np.stack([found.outline.mask if found else whole for found in regions]),
+        union=np.stack([found.union if found else whole for found in regions]),
+        left=np.stack([found.left if found else left for found in regions]),
+        right=np.stack([found.right if found else ~left for found in regions]),
+        found=np.array([found is not None for found in regions]),
+    )
+
+
+def find_regions(counts: Slice, pixel_spacing_mm: float, threshold: float) -> _Regions | None:
+    """Find outline, midline and mirror union of counts (rows, columns); None where there is no outline."""
+    outline = trace_outline(counts, pixel_spacing_mm)
+    if outline is None:
+        return None
+    midline = locate_midline(outline)
+    union = _mirror_union(
+        outline.mask & (outline.blurred > threshold * outline.reference_counts), midline, pixel_spacing_mm
+    )
+    distance = midline.distance_mm(*pixel_positions_mm(counts.shape, pixel_spacing_mm))
+    left, right = union & (distance > MIDLINE_HALF_WIDTH_MM), union & (distance < -MIDLINE_HALF_WIDTH_MM)
+    if not (left.any() and right.any()):
+        return None
+    return _Regions(outline=outline, midline=midline, union=union, left=left, right=right)
+
+
+def _regions_or_raise(index: int, counts: Slice, pixel_spacing_mm: float, threshold: float) -> _Regions:
+    regions = find_regions(counts, pixel_spacing_mm, threshold)
+    if regions is None:
+        raise QuantificationError(
+            f"slice {index}: no brain outline; it is empty, noise or bright up to its border: leave it out, or check "
+            f"its scale and the pixel spacing of {pixel_spacing_mm:g} mm"
+        )
+    return regions
+
+
+def _mirror_union(mask: Mask, midline: Midline, pixel_spacing_mm: float) -> Mask:
+    """Unite a mask with its mirror image, whose pixels are those that see the mask in the mirror."""
+    x_mm, y_mm = pixel_positions_mm(mask.shape, pixel_spacing_mm)
+    mirrored_x, mirrored_y = midline.mirror(x_mm, y_mm)
+    center_row, center_column = ((side - 1) / 2 for side in mask.shape)
+    points = np.stack([mirrored_y / pixel_spacing_mm + center_row, mirrored_x / pixel_spacing_mm + center_column])
+    seen = scipy.ndimage.map_coordinates(mask.astype(np.float32), points, order=1)
+    union: Mask = mask | (seen > 0.5)
+    return union
+
+
+def _measure(regions: _Regions, counts: Slice) -> tuple[float, ...]:
+    wide = counts.astype(np.float64)
+    outline, union = regions.outline, regions.union
+    return (
+        wide[outline.mask].mean(),
+        wide[regions.left].mean() / wide[regions.right].mean(),
+        np.count_nonzero(union) / np.count_nonzero(outline.mask),
+        wide[union].mean(),
+        outline.area_mm2,
+        regions.midline.angle_deg,
+        regions.midline.shift_mm,
+    )
+
+
+def _checked(counts: object, pixel_spacing_mm: float, threshold: float) -> NDArray[np.float32]:
+    if not 0 < pixel_spacing_mm < np.inf:
+        raise ConfigurationError(f"pixel_spacing_mm must be positive and finite, got {pixel_spacing_mm}")
+    if not 0 < threshold < 1:
+        raise ConfigurationError(f"threshold must be a share between 0 and 1, got {threshold}")
+    return check_counts(counts)
