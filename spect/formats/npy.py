@@ -52,12 +52,12 @@ def _read_exactly(stream: BinaryIO, size: int, *, name: str) -> bytearray:
     return payload
 
 
-def read_counts(source: Path | bytes, *, name: str | None = None) -> ParsedSlices:
+def read_counts(source: Path | bytes, *, name: str | None = None, max_bytes: int = MAX_BYTES) -> ParsedSlices:
     """Read counts (n, rows, columns) or one slice (rows, columns) from an .npy file or its bytes."""
     name = name or (source.name if isinstance(source, Path) else "the npy file")
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
-    if size > MAX_BYTES:
-        raise FormatError(f"{name} has {size} bytes; at most {MAX_BYTES} can be read: split it")
+    if size > max_bytes:
+        raise FormatError(f"{name} has {size} bytes; at most {max_bytes} can be read: split it")
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
         array = read_array(stream, name=name, available=size)
     try:

@@ -58,10 +58,10 @@ def load_batch(source: Path | bytes, *, name: str | None = None) -> SyntheticBat
         raise FormatError(f"{name} is not a batch written by synspect: {error}") from None
 
 
-def read_slices(source: Path | bytes, *, name: str | None = None) -> ParsedSlices:
+def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int = MAX_BYTES) -> ParsedSlices:
     """Read `counts` and whichever of level, pattern, patient and pixel_spacing_mm stand beside it."""
     name = name or _name(source)
-    arrays = read_arrays(source, name=name)
+    arrays = read_arrays(source, name=name, max_bytes=max_bytes)
     if "counts" not in arrays:
         held = ", ".join(arrays) or "no array"
         raise FormatError(f"{name} holds {held}; slices are expected under the name counts, (n, rows, columns)")
@@ -69,11 +69,12 @@ def read_slices(source: Path | bytes, *, name: str | None = None) -> ParsedSlice
         counts = check_counts(arrays["counts"])
     except SlicesError as error:
         raise FormatError(f"{name}: {error}") from None
-    labels = {field: _label(arrays, field, len(counts), name) for field in ("level", "pattern", "patient")}
     spacing = arrays.get("pixel_spacing_mm")
     return ParsedSlices(
         counts=counts,
-        **labels,
+        level=_label(arrays, "level", len(counts), name),
+        pattern=_label(arrays, "pattern", len(counts), name),
+        patient=_label(arrays, "patient", len(counts), name),
         pixel_spacing_mm=None if spacing is None else _spacing(spacing, name),
         synthetic="synthetic" in str(arrays.get("notice", "")),
     )

@@ -20,6 +20,7 @@ class ParsedSlices:
     patient: Words | None = None  # (n,)
     pixel_spacing_mm: float | None = None
     synthetic: bool = False  # the file says it came from a generator
+    notes: tuple[str, ...] = ()  # what reading had to mend, for the user to know
 
     def __len__(self) -> int:
         return len(self.counts)

@@ -1,0 +1,172 @@
+"""Batches survive the npz format, the same slices give the same bytes, and hostile files are refused in one line."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from spect.errors import FormatError
+from spect.formats import npy, npz
+from spect.formats.reader import parse_slices
+from spect.slices import SyntheticBatch
+
+
+@pytest.fixture
+def batch() -> SyntheticBatch:
+    counts = np.random.default_rng(0).random((3, 16, 16), dtype=np.float32)
+    return SyntheticBatch(
+        counts=counts,
+        level=np.array(["COR", "COR", "BG"]),
+        pattern=np.array(["unilateral", "unilateral", "normal"]),
+        seed=np.array([7, 7, 7]),
+        index=np.array([0, 1, 0]),
+        pixel_spacing_mm=4.0,
+        model_version="3",
+        model_sha256="ab" * 32,
+    )
+
+
+def test_a_batch_survives_writing_and_reading(batch, tmp_path) -> None:
+    npz.save_batch(batch, tmp_path / "batch.npz")
+
+    again = npz.load_batch(tmp_path / "batch.npz")
+
+    assert again.counts.dtype == np.float32
+    for field in ("counts", "level", "pattern", "seed", "index"):
+        np.testing.assert_array_equal(getattr(again, field), getattr(batch, field))
+    assert (again.pixel_spacing_mm, again.model_version, again.model_sha256) == (4.0, "3", "ab" * 32)
+
+
+def test_numpy_alone_reads_the_file_and_finds_the_notice(batch) -> None:
+    with np.load(io.BytesIO(npz.to_bytes(batch)), allow_pickle=False) as arrays:
+        assert str(arrays["notice"]) == "synthetic, research use only"
+        assert arrays["level"].tolist() == ["COR", "COR", "BG"]
+
+
+def test_the_same_slices_give_the_same_bytes_whatever_the_clock_says(batch, tmp_path) -> None:
+    first = npz.to_bytes(batch)
+    npz.save_batch(batch, tmp_path / "b.npz")
+
+    assert (tmp_path / "b.npz").read_bytes() == first
+    assert {member.date_time[0] for member in zipfile.ZipFile(io.BytesIO(first)).infolist()} == {1980}
+
+
+def test_measured_quantities_travel_beside_the_counts(batch) -> None:
+    encoded = npz.to_bytes(batch, measured={"mean_counts": np.array([1.0, 2.0, 3.0])})
+
+    assert npz.read_arrays(encoded)["mean_counts"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_synthetic_file_is_known_as_one(batch) -> None:
+    assert npz.read_slices(npz.to_bytes(batch)).synthetic
+    assert not npz.read_slices(_saved(counts=batch.counts)).synthetic
+
+
+def test_one_word_labels_every_slice(batch) -> None:
+    parsed = npz.read_slices(_saved(counts=batch.counts, pattern=np.array("normal")))
+
+    assert parsed.pattern is not None
+    assert parsed.pattern.tolist() == ["normal"] * 3
+    assert parsed.level is None
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused_in_one_line(batch, share) -> None:
+    encoded = npz.to_bytes(batch)
+
+    with pytest.raises(FormatError, match=r"^cut\.npz is not a whole npz file") as caught:
+        npz.read_slices(encoded[: int(len(encoded) * share)], name="cut.npz")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_changed_byte_is_noticed(batch) -> None:
+    encoded = bytearray(npz.to_bytes(batch))
+    encoded[400] ^= 0xFF
+
+    with pytest.raises(FormatError):
+        npz.read_slices(bytes(encoded))
+
+
+def test_pickled_objects_are_never_loaded() -> None:
+    evil = _saved(counts=np.array([{"a": 1}], dtype=object))
+
+    with pytest.raises(FormatError, match="object"):
+        npz.read_slices(evil)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_inflated() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("counts.npy", bytes(8 * 2**20))
+
+    with pytest.raises(FormatError, match="would inflate to 8388608 bytes; at most 1048576"):
+        npz.read_arrays(buffer.getvalue(), max_bytes=2**20)
+
+
+def test_a_header_that_promises_more_than_the_file_holds_asks_for_no_memory() -> None:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": (10**9, 128, 128)})
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("counts.npy", buffer.getvalue())
+
+    with pytest.raises(FormatError, match="cut short"):
+        npz.read_slices(archive.getvalue())
+    with pytest.raises(FormatError, match="cut short"):
+        npy.read_counts(buffer.getvalue())
+
+
+def test_methods_of_packing_that_cannot_be_bounded_are_refused() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("counts.npy", b"x" * 100)
+
+    with pytest.raises(FormatError, match="NumPy never writes"):
+        npz.read_slices(buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"images": np.ones((2, 4, 4))}, "holds images; slices are expected under the name counts"),
+        ({"counts": np.full((2, 4, 4), np.nan)}, "finite"),
+        ({"counts": -np.ones((2, 4, 4))}, "negative"),
+        ({"counts": np.ones((0, 4, 4))}, "shape"),
+        ({"counts": np.ones((2, 4, 4)), "level": np.array([1, 2])}, "level"),
+        ({"counts": np.ones((2, 4, 4)), "level": np.array(["COR"] * 3)}, "level"),
+        ({"counts": np.ones((2, 4, 4)), "pixel_spacing_mm": np.array(-1.0)}, "pixel_spacing_mm"),
+    ],
+)
+def test_what_is_wrong_with_the_arrays_is_said(arrays, words) -> None:
+    with pytest.raises(FormatError, match=words):
+        npz.read_slices(_saved(**arrays))
+
+
+def test_a_file_that_is_no_batch_names_what_it_lacks(batch) -> None:
+    with pytest.raises(FormatError, match="lacks level, pattern, seed, index"):
+        npz.load_batch(_saved(counts=batch.counts))
+
+
+def test_an_npy_file_reads_in_either_memory_order(batch) -> None:
+    np.testing.assert_array_equal(npy.read_counts(npy.to_bytes(batch.counts)).counts, batch.counts)
+    fortran = io.BytesIO()
+    np.save(fortran, np.asfortranarray(batch.counts))
+    np.testing.assert_array_equal(npy.read_counts(fortran.getvalue()).counts, batch.counts)
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"PK", b"\x93NUMPY", b"\x93NUMPY\x01\x00\xff\xff{"])
+def test_other_files_are_refused_by_their_first_bytes(content) -> None:
+    with pytest.raises(FormatError, match=r"^strange "):
+        parse_slices(content, name="strange")
+
+
+def test_a_missing_file_is_named(tmp_path) -> None:
+    with pytest.raises(FormatError, match=r"gone\.npz does not exist"):
+        parse_slices(tmp_path / "gone.npz")
+
+
+def _saved(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()

@@ -1,0 +1,63 @@
+"""Contact sheets show every slice, say what they are, and are the same bytes every time."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spect.errors import SlicesError
+from spect.formats.png import MAX_SLICES, contact_sheet_png, labelled_rows_png
+
+
+@pytest.fixture
+def counts() -> np.ndarray:
+    return np.random.default_rng(0).random((6, 32, 32), dtype=np.float32) * 50
+
+
+@pytest.mark.parametrize("source", ["synthetic", "simulated", "acquired"])
+def test_a_sheet_carries_its_source_in_a_text_chunk(counts, source) -> None:
+    image = Image.open(io.BytesIO(contact_sheet_png(counts, source=source, title="six", pixel_spacing_mm=8.0)))
+
+    assert image.info["Source"] == source
+    assert source in image.info["Description"].lower()
+    assert "research use only" in image.info["Description"]
+
+
+def test_the_mark_is_drawn_and_not_only_stored(counts) -> None:
+    image = np.asarray(Image.open(io.BytesIO(contact_sheet_png(counts))).convert("RGB")).astype(int)
+
+    mark_red = (np.abs(image - [0xB0, 0x00, 0x20]).sum(axis=-1) < 30).sum()
+    assert mark_red > 200
+
+
+def test_the_same_slices_give_the_same_picture(counts) -> None:
+    assert contact_sheet_png(counts, captions=list("abcdef")) == contact_sheet_png(counts, captions=list("abcdef"))
+
+
+def test_all_slices_share_one_intensity_scale(counts) -> None:
+    faint = np.concatenate([counts[:1], counts[:1] * 0.01])
+
+    image = np.asarray(Image.open(io.BytesIO(contact_sheet_png(faint, columns=2))).convert("L"))
+
+    middle = image[image.shape[0] // 2]
+    assert middle[40:140].mean() > 3 * middle[180:270].mean()
+
+
+def test_rows_may_be_ragged_or_empty(counts) -> None:
+    sheet = labelled_rows_png({"COR/normal": counts[:4], "COR/unilateral": counts[4:], "COR/bilateral": counts[:0]})
+
+    assert Image.open(io.BytesIO(sheet)).size[0] > 4 * 128
+
+
+def test_no_slice_and_too_many_are_refused(counts) -> None:
+    with pytest.raises(SlicesError, match="1 to 1024 slices, got 0"):
+        contact_sheet_png(counts[:0])
+    with pytest.raises(SlicesError, match="got 1025"):
+        contact_sheet_png(np.zeros((MAX_SLICES + 1, 2, 2), dtype=np.float32))
+    with pytest.raises(SlicesError, match="got 0"):
+        labelled_rows_png({"COR/normal": counts[:0]})
+
+
+def test_slices_without_any_count_still_draw() -> None:
+    assert contact_sheet_png(np.zeros((1, 32, 32), dtype=np.float32)).startswith(b"\x89PNG")
