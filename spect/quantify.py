@@ -18,6 +18,19 @@ MIDLINE_HALF_WIDTH_MM = 2.0  # left out on either side: its pixels belong to bot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured of one slice; the fields are those of `Quantities`."""
+
+    mean_counts: float
+    left_right_ratio: float
+    mask_fraction: float
+    mean_counts_in_mask: float
+    outline_area_mm2: float
+    midline_angle_deg: float
+    midline_shift_mm: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quantities:
     """What was measured of n slices; each field is float64 (n,)."""
 
@@ -45,7 +58,9 @@ class UnionMasks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Regions:
+class Regions:
+    """Where one slice is measured: masks (rows, columns) and the midline between them."""
+
     outline: Outline
     midline: Midline
     union: Mask
@@ -70,16 +85,16 @@ def quantify(counts: object, *, pixel_spacing_mm: float, threshold: float = DEFA
     QuantificationError
         Naming the first slice in which no outline can be found.
     """
-    stack = _checked(counts, pixel_spacing_mm, threshold)
-    rows = [_measure(_regions_or_raise(i, one, pixel_spacing_mm, threshold), one) for i, one in enumerate(stack)]
-    columns = np.array(rows, dtype=np.float64).T
-    names = [field.name for field in fields(Quantities)]
-    return Quantities(**dict(zip(names, columns, strict=True)))
+    stack = check_measurable(counts, pixel_spacing_mm=pixel_spacing_mm, threshold=threshold)
+    rows = [measure(require_regions(index, one, pixel_spacing_mm, threshold), one) for index, one in enumerate(stack)]
+    return Quantities(
+        **{field.name: np.array([getattr(row, field.name) for row in rows]) for field in fields(Quantities)}
+    )
 
 
 def union_masks(counts: object, *, pixel_spacing_mm: float, threshold: float = DEFAULT_THRESHOLD) -> UnionMasks:
     """Find where slices (n, rows, columns) are measured, as `quantify` does, without measuring them."""
-    stack = _checked(counts, pixel_spacing_mm, threshold)
+    stack = check_measurable(counts, pixel_spacing_mm=pixel_spacing_mm, threshold=threshold)
     regions = [find_regions(one, pixel_spacing_mm, threshold) for one in stack]
     whole = np.ones(stack.shape[1:], dtype=np.bool_)
     left = np.broadcast_to(pixel_positions_mm(stack.shape, pixel_spacing_mm)[0] > 0, whole.shape)
@@ -92,7 +107,7 @@ def union_masks(counts: object, *, pixel_spacing_mm: float, threshold: float = D
     )
 
 
-def find_regions(counts: Slice, pixel_spacing_mm: float, threshold: float) -> _Regions | None:
+def find_regions(counts: Slice, pixel_spacing_mm: float, threshold: float) -> Regions | None:
     """Find outline, midline and mirror union of counts (rows, columns); None where there is no outline."""
     outline = trace_outline(counts, pixel_spacing_mm)
     if outline is None:
@@ -105,10 +120,11 @@ def find_regions(counts: Slice, pixel_spacing_mm: float, threshold: float) -> _R
     left, right = union & (distance > MIDLINE_HALF_WIDTH_MM), union & (distance < -MIDLINE_HALF_WIDTH_MM)
     if not (left.any() and right.any()):
         return None
-    return _Regions(outline=outline, midline=midline, union=union, left=left, right=right)
+    return Regions(outline=outline, midline=midline, union=union, left=left, right=right)
 
 
-def _regions_or_raise(index: int, counts: Slice, pixel_spacing_mm: float, threshold: float) -> _Regions:
+def require_regions(index: int, counts: Slice, pixel_spacing_mm: float, threshold: float) -> Regions:
+    """Find the regions of slice `index`; raise `QuantificationError` naming it where there is no outline."""
     regions = find_regions(counts, pixel_spacing_mm, threshold)
     if regions is None:
         raise QuantificationError(
@@ -129,21 +145,25 @@ def _mirror_union(mask: Mask, midline: Midline, pixel_spacing_mm: float) -> Mask
     return union
 
 
-def _measure(regions: _Regions, counts: Slice) -> tuple[float, ...]:
+def measure(regions: Regions, counts: Slice) -> Measured:
+    """Measure counts (rows, columns) inside its regions."""
     wide = counts.astype(np.float64)
     outline, union = regions.outline, regions.union
-    return (
-        wide[outline.mask].mean(),
-        wide[regions.left].mean() / wide[regions.right].mean(),
-        np.count_nonzero(union) / np.count_nonzero(outline.mask),
-        wide[union].mean(),
-        outline.area_mm2,
-        regions.midline.angle_deg,
-        regions.midline.shift_mm,
+    return Measured(
+        mean_counts=float(wide[outline.mask].mean()),
+        left_right_ratio=float(wide[regions.left].mean() / wide[regions.right].mean()),
+        mask_fraction=np.count_nonzero(union) / np.count_nonzero(outline.mask),
+        mean_counts_in_mask=float(wide[union].mean()),
+        outline_area_mm2=outline.area_mm2,
+        midline_angle_deg=regions.midline.angle_deg,
+        midline_shift_mm=regions.midline.shift_mm,
     )
 
 
-def _checked(counts: object, pixel_spacing_mm: float, threshold: float) -> NDArray[np.float32]:
+def check_measurable(
+    counts: object, *, pixel_spacing_mm: float, threshold: float = DEFAULT_THRESHOLD
+) -> NDArray[np.float32]:
+    """Return counts as a checked stack; raise `SlicesError` or `ConfigurationError` saying what is wrong."""
     if not 0 < pixel_spacing_mm < np.inf:
         raise ConfigurationError(f"pixel_spacing_mm must be positive and finite, got {pixel_spacing_mm}")
     if not 0 < threshold < 1:
