@@ -1,0 +1,77 @@
+"""The promotion policy as read from policy.yaml: which measurements are gates, and within which limits."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spect.errors import ConfigurationError
+
+POLICY_PATH = Path(__file__).with_name("policy.yaml")
+
+
+class Judged(StrEnum):
+    """What of a measurement is held against the limits."""
+
+    VALUE = "value"
+    INTERVAL = "interval"
+    LOWER_BOUND = "lower_bound"
+    DIGESTS = "digests"
+    CHAMPION = "champion"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GateRule(_Record):
+    """One metric in some cells, held against limits."""
+
+    metric: str
+    cells: tuple[str, ...] = Field(min_length=1)
+    judged: Judged
+    low: float | None = None
+    high: float | None = None
+    ideal: float | None = None  # compared with the champion where given
+    reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _limits_fit_the_judgement(self) -> "GateRule":
+        measured = self.judged in {Judged.VALUE, Judged.INTERVAL, Judged.LOWER_BOUND}
+        if measured and self.high is None:
+            raise ValueError(f"{self.metric}, judged by {self.judged}, needs an upper limit")
+        if self.judged is Judged.INTERVAL and self.low is None:
+            raise ValueError(f"{self.metric}, judged by its interval, needs a lower limit")
+        return self
+
+    @property
+    def limit(self) -> str:
+        """The limits in a few characters, as the table prints them."""
+        if self.high is None:
+            return "none"
+        if self.low is None:
+            return f"<= {self.high:g}"
+        return f"{self.low:g} to {self.high:g}"
+
+
+class Policy(_Record):
+    """Every gate of a promotion."""
+
+    schema_version: Literal[1]
+    required_power: float = Field(gt=0, lt=1)
+    gates: tuple[GateRule, ...] = Field(min_length=1)
+
+
+def load_policy(path: Path = POLICY_PATH) -> Policy:
+    """Read a policy; raise `ConfigurationError` naming the first field that is wrong."""
+    try:
+        return Policy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path} is missing; install synspect again") from None
