@@ -84,3 +84,7 @@ class InvalidOutputError(SynspectError):
 
 class DeviceError(SynspectError):
     """A GPU was required and is not what the session runs on."""
+
+
+class StoreError(SynspectError):
+    """The store of drift windows cannot be read or written."""

@@ -69,13 +69,13 @@ class Judgement:
         return fields | ({"note": self.note} if self.note else {})
 
 
-def worst_verdict(judgements: Iterable[Judgement]) -> DriftVerdict:
+def worst_verdict(verdicts: Iterable[DriftVerdict]) -> DriftVerdict:
     """Sum up: drift if any drifts, then what could not be judged, and ok only where everything was judged ok.
 
-    No judgement at all is not enough data.
+    No verdict at all is not enough data.
     """
-    verdicts = {judgement.verdict for judgement in judgements}
+    given = set(verdicts)
     for verdict in (DriftVerdict.DRIFT, DriftVerdict.NOT_ENOUGH_DATA, DriftVerdict.NOT_COMPARABLE, DriftVerdict.OK):
-        if verdict in verdicts:
+        if verdict in given:
             return verdict
     return DriftVerdict.NOT_ENOUGH_DATA
