@@ -1,0 +1,147 @@
+"""The panel: every metric measured on one ONNX file and one cohort, bound to both by their digests."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cohort.store import Cohort
+from registry.bundle.generator import ReleasedGenerator
+from registry.bundle.panel import Measurement, Panel
+from training.validation.comparison import Comparison, build_comparison
+from training.validation.diversity import measure_diversity
+from training.validation.kernel_discrepancy import measure_kernel_discrepancy
+from training.validation.left_right import measure_left_right
+from training.validation.mean_counts import measure_mean_counts
+from training.validation.memorisation import measure_memorisation
+from training.validation.neighbourhoods import measure_neighbourhoods
+from training.validation.p_values import measure_p_values
+from training.validation.parity import describe_parity
+from training.validation.pixel_histogram import measure_pixel_histogram
+from training.validation.principal_components import measure_principal_components
+from training.validation.samples import (
+    FULL_SLICES,
+    QUICK_SLICES,
+    Progress,
+    draw_synthetic,
+    measure_reference,
+    resample_training,
+    select_reference,
+)
+from training.validation.shape import measure_shape
+from training.validation.side_balance import measure_side_balance
+from training.validation.sliced_wasserstein import measure_sliced_wasserstein
+from training.validation.spectrum import measure_spectrum
+from training.validation.spreads import measure_spreads
+from training.validation.two_sample_classifier import measure_two_sample_classifier
+
+VALIDATION_SEED = 938  # the number of slices of the reference study; any other would do, and it is in the panel
+
+METRICS: tuple[Callable[[Comparison], list[Measurement]], ...] = (
+    measure_mean_counts,
+    measure_left_right,
+    measure_spreads,
+    measure_principal_components,
+    measure_two_sample_classifier,
+    measure_memorisation,
+    measure_p_values,
+    measure_side_balance,
+    measure_shape,
+    measure_spectrum,
+    measure_pixel_histogram,
+    measure_diversity,
+    measure_neighbourhoods,
+    measure_kernel_discrepancy,
+    measure_sliced_wasserstein,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """A panel and the slices it was measured on."""
+
+    panel: Panel
+    comparison: Comparison
+
+
+def validate_model(
+    generator: ReleasedGenerator,
+    cohort: Cohort,
+    *,
+    training: Cohort | None,
+    git_commit: str,
+    quick: bool,
+    seed: int = VALIDATION_SEED,
+    workers: int | None = None,
+    on_progress: Progress | None = None,
+) -> Validation:
+    """Measure a released graph, run as it will be served, against a cohort it was not trained on.
+
+    Parameters
+    ----------
+    generator
+        The staged or released ONNX file in ONNX Runtime.
+    cohort
+        What to compare with: its test split if it has one, else all of it.
+    training
+        The training cohort; without it memorisation is not measured.
+    git_commit
+        Of the code that measures.
+    quick
+        118 slices a condition on either side instead of 500 synthetic ones and the whole reference.
+    seed
+        Of the synthetic slices and of every random choice here.
+    workers
+        Processes that measure; one a core by default.
+    on_progress
+        Hears of stage, slices or metrics done, and their total.
+
+    Raises
+    ------
+    CohortError
+        The cohort overlaps the training cohort, or has another field of view.
+    """
+    started = time.monotonic()
+    manifest = generator.manifest
+    chosen = select_reference(
+        cohort, training_fingerprint=manifest.training_cohort.fingerprint, training=training, quick=quick, seed=seed
+    )
+    reference = measure_reference(chosen, manifest, workers=workers, on_progress=on_progress)
+    synthetic = draw_synthetic(
+        generator,
+        chosen.conditions(),
+        per_condition=QUICK_SLICES if quick else FULL_SLICES,
+        seed=seed,
+        workers=workers,
+        on_progress=on_progress,
+    )
+    comparison = build_comparison(
+        synthetic=synthetic,
+        reference=reference,
+        training=resample_training(training, manifest) if training is not None else None,
+        seed=seed,
+        workers=workers,
+    )
+    measurements = (describe_parity(manifest.parity), *_measure_all(comparison, on_progress))
+    panel = Panel(
+        onnx_sha256=generator.sha256,
+        cohort_fingerprint=cohort.description.fingerprint,
+        cohort_source=cohort.description.source,
+        training_fingerprint=training.description.fingerprint if training is not None else None,
+        git_commit=git_commit,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        quick=quick,
+        seed=seed,
+        seconds=round(time.monotonic() - started, 1),
+        measurements=measurements,
+    )
+    return Validation(panel=panel, comparison=comparison)
+
+
+def _measure_all(comparison: Comparison, on_progress: Progress | None) -> list[Measurement]:
+    measurements: list[Measurement] = []
+    for done, measure in enumerate(METRICS, start=1):
+        measurements += measure(comparison)
+        if on_progress is not None:
+            on_progress("measuring", done, len(METRICS))
+    return measurements
