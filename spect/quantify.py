@@ -3,11 +3,11 @@
 from dataclasses import dataclass, fields
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 
+from spect.edge import pixel_positions_mm
 from spect.errors import ConfigurationError, QuantificationError
-from spect.midline import Midline, locate_midline, pixel_positions_mm
+from spect.midline import Midline, locate_midline
 from spect.outline import Mask, Outline, Slice, Vector, trace_outline
 from spect.slices import check_counts
 
@@ -113,12 +113,11 @@ def find_regions(counts: Slice, pixel_spacing_mm: float, threshold: float) -> Re
     if outline is None:
         return None
     midline = locate_midline(outline)
-    union = _mirror_union(
-        outline.mask & (outline.blurred > threshold * outline.reference_counts), midline, pixel_spacing_mm
-    )
     distance = midline.distance_mm(*pixel_positions_mm(counts.shape, pixel_spacing_mm))
+    bright = outline.mask & (outline.blurred > threshold * outline.reference_counts)
+    union = bright | _mirror_image(bright, midline, distance / pixel_spacing_mm)
     left, right = union & (distance > MIDLINE_HALF_WIDTH_MM), union & (distance < -MIDLINE_HALF_WIDTH_MM)
-    if not (left.any() and right.any()):
+    if not (counts[left].any() and counts[right].any()):  # a hemisphere without a count has no ratio
         return None
     return Regions(outline=outline, midline=midline, union=union, left=left, right=right)
 
@@ -134,15 +133,21 @@ def require_regions(index: int, counts: Slice, pixel_spacing_mm: float, threshol
     return regions
 
 
-def _mirror_union(mask: Mask, midline: Midline, pixel_spacing_mm: float) -> Mask:
-    """Unite a mask with its mirror image, whose pixels are those that see the mask in the mirror."""
-    x_mm, y_mm = pixel_positions_mm(mask.shape, pixel_spacing_mm)
-    mirrored_x, mirrored_y = midline.mirror(x_mm, y_mm)
-    center_row, center_column = ((side - 1) / 2 for side in mask.shape)
-    points = np.stack([mirrored_y / pixel_spacing_mm + center_row, mirrored_x / pixel_spacing_mm + center_column])
-    seen = scipy.ndimage.map_coordinates(mask.astype(np.float32), points, order=1)
-    union: Mask = mask | (seen > 0.5)
-    return union
+def _mirror_image(mask: Mask, midline: Midline, distance: Vector) -> Mask:
+    """Mirror a mask about a midline, given each pixel's distance from it in pixels; to the nearest pixel.
+
+    A mask of pixels has no finer edge to interpolate, and this is a quarter of the time of interpolating it.
+    """
+    rows, columns = mask.shape
+    across_x, across_y = midline.normal
+    mirrored_row = np.rint(np.arange(rows)[:, None] - (2 * across_y) * distance).astype(np.intp)
+    mirrored_column = np.rint(np.arange(columns)[None, :] - (2 * across_x) * distance).astype(np.intp)
+    # One dark pixel around the mask stands for all that lies outside the field.
+    framed = np.pad(mask, 1)
+    np.clip(mirrored_row, -1, rows, out=mirrored_row)
+    np.clip(mirrored_column, -1, columns, out=mirrored_column)
+    image: Mask = framed.ravel()[(mirrored_row + 1) * (columns + 2) + mirrored_column + 1]
+    return image
 
 
 def measure(regions: Regions, counts: Slice) -> Measured:

@@ -1,0 +1,124 @@
+"""Give an outline a grey edge that tells where the brain ends to parts of a pixel, however deep a defect lies there.
+
+At a fixed share of the slice's percentile the edge of a defect of 0.4 lies some 3 mm further in than its mirror image,
+and pulls the midline by up to 2 mm. So the grey value of an edge pixel is its counts over those of the tissue a fixed
+depth behind it: of a blurred border that ratio is the same whatever the tissue's uptake.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage
+import scipy.special
+
+from spect.outline import Mask, Outline, Slice, Vector
+
+# The edge is resolved on pixels of about this size: SPECT's own blur (8 to 12 mm) needs no finer.
+WORKING_SPACING_MM = 4.0
+
+# Depth behind the outline at which tissue is compared: beyond the blur of the edge, and still cortex. At 8 mm a
+# hemisphere at 0.4 pulls the midline of a phantom by 0.9 mm, at 10 mm by 0.6, at 12 mm by 0.3.
+TISSUE_DEPTH_MM = 12.0
+# A darker neighbour than this share of the slice's percentile is not tissue.
+TISSUE_FLOOR = 0.1
+# Grey between these shares of the tissue behind: nearly 8 mm of a 10 mm blur, two working pixels.
+GREY_FROM, GREY_TO = 0.2, 0.8
+# No grey further than this from the outline: inside, whatever is dark is a defect and not the edge.
+EDGE_REACH_MM = 8.0
+# Working pixels around the outline: more than the grey edge reaches, so that its neighbours exist.
+MARGIN_MM = 20.0
+# The outline is smoothed by this much before it tells depth and direction.
+DIRECTION_SIGMA_MM = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftOutline:
+    """The outline with a grey edge, on working pixels, cropped; positions are relative to its centroid."""
+
+    values: Vector  # (rows, columns) in [0, 1]
+    spacing_mm: float
+    first_x_mm: float  # centre of column 0
+    first_y_mm: float  # centre of row 0
+    centroid_x_mm: float  # in the field
+    centroid_y_mm: float
+
+    def indices(self, x_mm: Vector, y_mm: Vector) -> Vector:
+        """Fractional indices (2, ...) of points, as `map_coordinates` takes them."""
+        return np.stack([(y_mm - self.first_y_mm) / self.spacing_mm, (x_mm - self.first_x_mm) / self.spacing_mm])
+
+
+def pixel_positions_mm(shape: tuple[int, ...], pixel_spacing_mm: float) -> tuple[Vector, Vector]:
+    """Positions of pixel centres from the centre of the field: x (1, columns) and y (rows, 1)."""
+    rows, columns = shape[-2:]
+    x_mm: Vector = (np.arange(columns, dtype=np.float64) - (columns - 1) / 2) * pixel_spacing_mm
+    y_mm: Vector = (np.arange(rows, dtype=np.float64) - (rows - 1) / 2) * pixel_spacing_mm
+    return x_mm[None, :], y_mm[:, None]
+
+
+def soften(outline: Outline) -> SoftOutline:
+    """Give the outline its grey edge."""
+    spacing = outline.pixel_spacing_mm
+    factor = max(1, round(WORKING_SPACING_MM / spacing))
+    blocks = [_occupied_blocks(outline.mask, axis, factor, MARGIN_MM / spacing) for axis in (0, 1)]
+    share = _block_mean(outline.blurred, blocks, factor) / outline.reference_counts
+    values = _grey_edge(share, _block_mean(outline.mask, blocks, factor), factor * spacing)
+    y, x = (
+        ((first + (np.arange(count) + 0.5)) * factor - side / 2) * spacing
+        for (first, count), side in zip(blocks, outline.mask.shape, strict=True)
+    )
+    total = values.sum()
+    centroid_x, centroid_y = float(values.sum(axis=0) @ x / total), float(values.sum(axis=1) @ y / total)
+    return SoftOutline(
+        values=values,
+        spacing_mm=factor * spacing,
+        first_x_mm=float(x[0]) - centroid_x,
+        first_y_mm=float(y[0]) - centroid_y,
+        centroid_x_mm=centroid_x,
+        centroid_y_mm=centroid_y,
+    )
+
+
+def _grey_edge(share: Vector, mask: Vector, spacing_mm: float) -> Vector:
+    """Return values in [0, 1] from counts over the percentile and the mask, both (rows, columns)."""
+    smooth = scipy.ndimage.gaussian_filter(mask, DIRECTION_SIGMA_MM / spacing_mm, mode="constant", truncate=3)
+    # Across a straight border the smoothed mask is the normal distribution of the depth behind it.
+    reach = scipy.special.ndtr(EDGE_REACH_MM / DIRECTION_SIGMA_MM)
+    values: Vector = (smooth > 0.5).astype(np.float64)
+    rows, columns = np.nonzero((smooth < reach) & (smooth > 1 - reach))
+    depth_mm = scipy.special.ndtri(smooth[rows, columns]) * DIRECTION_SIGMA_MM
+    inward_y = smooth[rows + 1, columns] - smooth[rows - 1, columns]
+    inward_x = smooth[rows, columns + 1] - smooth[rows, columns - 1]
+    step = (TISSUE_DEPTH_MM - depth_mm) / spacing_mm / np.maximum(np.hypot(inward_x, inward_y), 1e-9)
+    behind = np.stack([rows + step * inward_y, columns + step * inward_x])
+    tissue = scipy.ndimage.map_coordinates(share, behind, order=1, mode="nearest")
+    ratio = share[rows, columns] / np.maximum(tissue, TISSUE_FLOOR)
+    values[rows, columns] = np.clip((ratio - GREY_FROM) / (GREY_TO - GREY_FROM), 0, 1)
+    return values
+
+
+def _occupied_blocks(mask: Mask, axis: int, factor: int, margin: float) -> tuple[int, int]:
+    """First and number of the blocks of `factor` pixels that hold the mask and a margin, along an axis.
+
+    Blocks are counted from the field's border, not the mask's, so that a mirrored slice has mirrored blocks; the
+    margin may lie outside the field.
+    """
+    occupied = np.flatnonzero(np.any(mask, axis=1 - axis))
+    first = int((occupied[0] - margin) // factor)
+    return first, int((occupied[-1] + margin) // factor) + 1 - first
+
+
+def _block_mean(values: Slice | Mask, blocks: list[tuple[int, int]], factor: int) -> Vector:
+    """Mean of blocks of factor x factor pixels; outside the field is nothing."""
+    padded = np.zeros([count * factor for _, count in blocks])
+    inside = [
+        (max(0, first * factor), min(side, (first + count) * factor))
+        for (first, count), side in zip(blocks, values.shape, strict=True)
+    ]
+    (top, bottom), (left, right) = inside
+    row, column = top - blocks[0][0] * factor, left - blocks[1][0] * factor
+    padded[row : row + bottom - top, column : column + right - left] = values[top:bottom, left:right]
+    if factor == 1:
+        return padded
+    halved = padded.reshape(blocks[0][1], factor, -1).sum(axis=1)
+    blocks_mean: Vector = halved.reshape(blocks[0][1], blocks[1][1], factor).sum(axis=2) / factor**2
+    return blocks_mean
