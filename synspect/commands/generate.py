@@ -1,0 +1,136 @@
+"""`synspect generate`: a batch of synthetic slices as one file, from a service or from a bundle."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from spect.slices import SyntheticBatch
+    from synspect.source import Order
+
+_QUIET = 256  # fewer slices are there before a bar could be read
+
+
+class OutputFormat(StrEnum):
+    """What a batch can be written as."""
+
+    NPZ = "npz"
+    NPY = "npy"
+    NIFTI = "nifti"
+    PNG = "png"
+
+
+_SUFFIXES = {
+    ".npz": OutputFormat.NPZ,
+    ".npy": OutputFormat.NPY,
+    ".nii": OutputFormat.NIFTI,
+    ".png": OutputFormat.PNG,
+}
+
+
+def generate(  # noqa: PLR0917 — one parameter an option
+    level: Annotated[str, typer.Option(help="CER, BG or COR.")],
+    pattern: Annotated[str, typer.Option(help="normal, unilateral or bilateral.")],
+    out: Annotated[Path, typer.Option(help="File to write; written whole or not at all.")],
+    count: Annotated[int, typer.Option(help="Slices.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="0 to 2^53 - 1; drawn and printed if absent.")] = None,
+    start: Annotated[int, typer.Option(help="Index of the first slice.")] = 0,
+    left_right_ratio: Annotated[float | None, typer.Option(help="Ask for this ratio of left to right.")] = None,
+    mean_counts: Annotated[float | None, typer.Option(help="Ask for these mean counts.")] = None,
+    matrix: Annotated[int | None, typer.Option(help="64, 128 or 256; as generated if absent.")] = None,
+    format_: Annotated[
+        OutputFormat | None, typer.Option("--format", help="By the file's name if absent, else npz.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Address of a service.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Directory of a bundle; models/reference if neither is given.")
+    ] = None,
+) -> None:
+    """Generate synthetic slices into one file; the same command gives the same slices.
+
+    Example: synspect generate --level COR --pattern unilateral --count 64 --seed 7 --out batch.npz
+    """
+    from secrets import randbelow
+
+    from spect.conditions import parse_condition
+    from spect.density import Targets
+    from spect.sampling import MAX_SEED
+    from synspect.source import Order
+
+    order = Order(
+        condition=parse_condition(level, pattern),
+        count=count,
+        seed=randbelow(MAX_SEED + 1) if seed is None else seed,
+        start=start,
+        targets=Targets(mean_counts=mean_counts, left_right_ratio=left_right_ratio),
+        matrix=matrix,
+    )
+    chosen = _choose_format(out, format_, count)
+    batch = _generate_with_progress(order, url, bundle)
+    _write(batch, out, chosen)
+    where = f"model {batch.model_version} ({batch.model_sha256[:12]})"
+    typer.echo(f"{out}: {count} synthetic slices of {order.condition}, seed {order.seed}, start {start}, {where}")
+
+
+def _choose_format(out: Path, asked: OutputFormat | None, count: int) -> OutputFormat:
+    """Return the format, refusing before any work what could not be written."""
+    from spect.errors import RequestError
+    from spect.formats.png import MAX_SLICES
+
+    chosen = asked or _SUFFIXES.get(out.suffix.lower(), OutputFormat.NPZ)
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise RequestError(f"--out {out} is a folder or lies in none; name a file in a folder that exists")
+    if chosen is OutputFormat.NPY and "synthetic" not in out.name.lower():
+        better = out.with_name(f"{out.stem}.synthetic.npy")
+        raise RequestError(f"an npy file cannot say inside that it is synthetic, so its name must: use --out {better}")
+    if chosen is OutputFormat.PNG and count > MAX_SLICES:
+        raise RequestError(f"a contact sheet holds at most {MAX_SLICES} slices, got --count {count}; write npz instead")
+    return chosen
+
+
+def _generate_with_progress(order: "Order", url: str | None, bundle: Path | None) -> "SyntheticBatch":
+    from contextlib import closing
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from synspect.client import open_source
+    from synspect.source import generate_in_parts
+
+    with (
+        closing(open_source(url=url, bundle=bundle)) as source,
+        Progress(console=Console(stderr=True), transient=True, disable=order.count < _QUIET) as progress,
+    ):
+        task = progress.add_task("slices", total=order.count)
+        return generate_in_parts(source, order, on_part=lambda slices: progress.advance(task, slices))
+
+
+def _write(batch: "SyntheticBatch", out: Path, chosen: OutputFormat) -> None:
+    """Write beside the place and rename: a file by this name is always a whole one."""
+    from secrets import token_hex
+
+    partial = out.with_name(f".{out.name}.{token_hex(4)}")
+    try:
+        partial.write_bytes(_encode(batch, chosen))
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _encode(batch: "SyntheticBatch", chosen: OutputFormat) -> bytes:
+    from spect.formats import nifti, npy, npz, png
+
+    if chosen is OutputFormat.NPZ:
+        return npz.to_bytes(batch)
+    if chosen is OutputFormat.NPY:
+        return npy.to_bytes(batch.counts)
+    if chosen is OutputFormat.NIFTI:
+        return nifti.to_bytes(batch)
+    return png.contact_sheet_png(
+        batch.counts,
+        captions=[f"{index}" for index in batch.index],
+        title=f"{batch.level[0]} {batch.pattern[0]}, seed {batch.seed[0]}, model {batch.model_version}",
+        pixel_spacing_mm=batch.pixel_spacing_mm,
+    )

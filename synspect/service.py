@@ -1,0 +1,190 @@
+"""A running service answers over HTTP: timeouts, patience under load, and every problem as one line."""
+
+import io
+import random
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+import numpy as np
+
+from spect.errors import FormatError, RequestError, ServiceError
+from spect.formats import npz
+from spect.slices import Counts, SyntheticBatch
+from synspect.source import Order
+
+TIMEOUT = httpx.Timeout(10.0, connect=5.0, read=150.0)  # the service gives up after 120 s and says so
+ATTEMPTS = 6
+LONGEST_WAIT_SECONDS = 30.0
+_BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_NPZ = "application/x-npz"
+
+Sleep = Callable[[float], None]
+
+
+class PatientTransport(httpx.BaseTransport):
+    """Repeats a request that met a busy service, after the time it asked for.
+
+    Safe for every request of this client: by the seed rule, asking twice for a slice gives the same slice.
+    """
+
+    def __init__(self, inner: httpx.BaseTransport, *, sleep: Sleep = time.sleep) -> None:
+        self._inner, self._sleep = inner, sleep
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send, and send again while the service is busy, up to `ATTEMPTS` times."""
+        for attempt in range(1, ATTEMPTS):
+            response = self._inner.handle_request(request)
+            if response.status_code not in _BUSY:
+                return response
+            response.close()
+            self._sleep(_wait_seconds(response, attempt))
+        return self._inner.handle_request(request)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._inner.close()
+
+
+class ServiceSource:
+    """One service, one connection pool."""
+
+    def __init__(self, url: str, *, token: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
+        self._url = _parse_url(url)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        patient = PatientTransport(transport or httpx.HTTPTransport())
+        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=TIMEOUT, transport=patient)
+
+    def generate(self, order: Order) -> SyntheticBatch:
+        """POST /v1/slices."""
+        targets = order.targets
+        asked = {
+            "level": str(order.condition.level),
+            "pattern": str(order.condition.pattern),
+            "count": order.count,
+            "seed": order.seed,
+            "start": order.start,
+            "mean_counts": targets.mean_counts,
+            "left_right_ratio": targets.left_right_ratio,
+            "matrix": order.matrix,
+            "format": "npz",
+        }
+        response = self._send("/v1/slices", body={name: value for name, value in asked.items() if value is not None})
+        try:
+            batch = npz.load_batch(response.content, name="the answer")
+        except FormatError as error:
+            raise ServiceError(f"{self._url} answered with broken slices: {error}") from None
+        if len(batch) != order.count:
+            raise ServiceError(f"{self._url} answered with {len(batch)} slices of {order.count}; ask again")
+        return batch
+
+    def conditions(self) -> list[dict[str, Any]]:
+        """GET /v1/conditions."""
+        answer = self._json("/v1/conditions")
+        conditions = answer.get("conditions")
+        if not isinstance(conditions, list):
+            raise ServiceError(f"{self._url}/v1/conditions names no conditions; is it synspect of this version?")
+        return conditions
+
+    def model(self) -> dict[str, Any]:
+        """GET /v1/model."""
+        return self._json("/v1/model")
+
+    def drift(self) -> dict[str, Any]:
+        """GET /v1/drift."""
+        return self._json("/v1/drift")
+
+    def quantify(self, counts: Counts, *, pixel_spacing_mm: float) -> list[dict[str, float]]:
+        """POST /v1/quantify."""
+        upload = io.BytesIO()
+        npz.write_arrays(upload, {"counts": counts, "pixel_spacing_mm": np.float64(pixel_spacing_mm)})
+        answer = self._json("/v1/quantify", upload=upload.getvalue())
+        slices = answer.get("slices")
+        if not isinstance(slices, list) or len(slices) != len(counts):
+            raise ServiceError(f"{self._url}/v1/quantify left slices out; is it synspect of this version?")
+        return slices
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _json(self, path: str, *, upload: bytes | None = None) -> dict[str, Any]:
+        response = self._send(path, upload=upload)
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ServiceError(f"{self._url}{path} did not answer with a JSON object; is it a synspect service?")
+        return answer
+
+    def _send(
+        self, path: str, *, body: Mapping[str, object] | None = None, upload: bytes | None = None
+    ) -> httpx.Response:
+        """GET, or POST where there is a body or an upload; return a success or raise."""
+        files = None if upload is None else {"file": ("slices.npz", upload, _NPZ)}
+        method = "GET" if body is None and files is None else "POST"
+        try:
+            response = self._http.request(method, path, json=body, files=files)
+        except httpx.TimeoutException:
+            raise ServiceError(f"{self._url} did not answer in time; ask for fewer slices or try again later") from None
+        except httpx.HTTPError as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ServiceError(f"no service answers at {self._url} ({reason}); start one: synspect serve") from None
+        if not response.is_success:
+            _raise_problem(self._url, response)
+        return response
+
+
+def _parse_url(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError, ValueError) as error:
+        raise RequestError(f"{url!r:.100} is no URL ({error}); write it like http://127.0.0.1:3000") from None
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise RequestError(f"{url!r:.100} is no address of a service; write it like http://127.0.0.1:3000")
+    return str(parsed).rstrip("/")
+
+
+def _wait_seconds(response: httpx.Response, attempt: int) -> float:
+    """Return what Retry-After asks for, bounded; else back off twice as long each time, not all clients at once."""
+    asked = _retry_after_seconds(response.headers.get("Retry-After", ""))
+    if asked is None:
+        asked = 0.25 * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 — jitter, not a secret
+    return min(max(asked, 0.0), LONGEST_WAIT_SECONDS)
+
+
+def _retry_after_seconds(header: str) -> float | None:
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        return (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+
+
+def _raise_problem(url: str, response: httpx.Response) -> None:
+    status = response.status_code
+    detail = _problem_detail(response)
+    if detail is None:
+        raise ServiceError(f"{url} answered {status} and not as synspect does; check the address")
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        raise ServiceError(f"{url} refused: {detail}")
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _BUSY:
+        raise RequestError(detail)
+    raise ServiceError(f"{url} answered {status}: {detail}")
+
+
+def _problem_detail(response: httpx.Response) -> str | None:
+    if not response.headers.get("Content-Type", "").startswith("application/problem+json"):
+        return None
+    try:
+        problem = response.json()
+    except ValueError:
+        return None
+    words = problem.get("detail") or problem.get("title") if isinstance(problem, dict) else None
+    return " ".join(str(words).split())[:500] if words else None

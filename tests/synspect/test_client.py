@@ -1,0 +1,223 @@
+"""One call for a service and for a bundle; a busy service is waited for, and every problem is one line."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import httpx
+import numpy as np
+import pytest
+
+from registry.bundle.directory import Bundle
+from spect.conditions import parse_condition
+from spect.density import Targets
+from spect.errors import ConditionError, RequestError, ServiceError
+from spect.formats import npz
+from synspect import Client
+from synspect.offline import BundleSource
+from synspect.service import ATTEMPTS, LONGEST_WAIT_SECONDS, PatientTransport, ServiceSource
+from synspect.source import Order
+
+Handler = Callable[[httpx.Request], httpx.Response]
+URL = "http://service.test:3000"
+
+
+@pytest.fixture(scope="module")
+def bundle_source(tiny_bundle: Bundle) -> BundleSource:
+    return BundleSource(tiny_bundle.path, threads=1)
+
+
+@pytest.fixture
+def honest(bundle_source) -> Handler:
+    """A service that does what synspect does, over the bundle."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = json.loads(request.content)
+        order = Order(
+            condition=parse_condition(asked["level"], asked["pattern"]),
+            count=asked["count"],
+            seed=asked["seed"],
+            start=asked["start"],
+            targets=Targets(mean_counts=asked.get("mean_counts"), left_right_ratio=asked.get("left_right_ratio")),
+            matrix=asked.get("matrix"),
+        )
+        return httpx.Response(200, content=npz.to_bytes(bundle_source.generate(order)))
+
+    return answer
+
+
+def _client(handler: Handler) -> Client:
+    return Client(source=ServiceSource(URL, transport=httpx.MockTransport(handler)))
+
+
+def _problem(status: int, detail: str, **headers: str) -> httpx.Response:
+    content = json.dumps({"status": status, "title": "x", "detail": detail}).encode()
+    return httpx.Response(status, content=content, headers={"Content-Type": "application/problem+json", **headers})
+
+
+def test_service_and_bundle_give_the_same_slices_for_the_same_call(honest, tiny_bundle) -> None:
+    asked = {"count": 300, "seed": 7, "start": 5, "left_right_ratio": 0.9, "matrix": 128}
+
+    with _client(honest) as remote, Client(bundle=tiny_bundle.path) as local:
+        over_http = remote.generate("COR", "unilateral", **asked)
+        on_disk = local.generate("COR", "unilateral", **asked)
+
+    np.testing.assert_array_equal(over_http.counts, on_disk.counts)
+    np.testing.assert_array_equal(over_http.index, on_disk.index)
+    assert over_http.index.tolist() == list(range(5, 305))
+    assert over_http.pixel_spacing_mm == on_disk.pixel_spacing_mm == 2.0
+
+
+def test_a_seed_that_nobody_gave_is_drawn_and_told(bundle_source) -> None:
+    client = Client(source=bundle_source)
+
+    first = client.generate("BG", "normal", count=2)
+    second = client.generate("BG", "normal", count=2)
+
+    assert first.seed[0] != second.seed[0]
+    again = client.generate("BG", "normal", count=2, seed=int(first.seed[0]))
+    np.testing.assert_array_equal(again.counts, first.counts)
+
+
+def test_a_busy_service_is_asked_again_after_the_time_it_named(honest) -> None:
+    waits: list[float] = []
+    answers = [_problem(503, "busy", **{"Retry-After": "2"}), _problem(429, "busy"), None]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return answers.pop(0) or honest(request)
+
+    transport = PatientTransport(httpx.MockTransport(handler), sleep=waits.append)
+    client = Client(source=ServiceSource(URL, transport=transport))
+
+    assert len(client.generate("COR", "normal", count=1, seed=1)) == 1
+    assert waits[0] == 2.0
+    assert 0 < waits[1] <= 1.0
+
+
+def test_patience_ends() -> None:
+    waits: list[float] = []
+    transport = PatientTransport(
+        httpx.MockTransport(lambda _: _problem(503, "full", **{"Retry-After": "86400"})), sleep=waits.append
+    )
+
+    response = httpx.Client(transport=transport).get(URL)
+
+    assert response.status_code == 503
+    assert waits == [LONGEST_WAIT_SECONDS] * (ATTEMPTS - 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(422, RequestError), (413, RequestError), (401, ServiceError), (500, ServiceError)]
+)
+def test_a_problem_becomes_one_line_with_its_detail(status, error) -> None:
+    with pytest.raises(error, match="the very reason") as caught:
+        _client(lambda _: _problem(status, "the very\nreason")).generate("COR", "normal", count=1, seed=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_is_not_synspect_is_recognised() -> None:
+    with pytest.raises(ServiceError, match="answered 404 and not as synspect does"):
+        _client(lambda _: httpx.Response(404, text="<html>")).generate("COR", "normal", count=1, seed=1)
+    with pytest.raises(ServiceError, match="broken slices"):
+        _client(lambda _: httpx.Response(200, text="<html>")).generate("COR", "normal", count=1, seed=1)
+    with pytest.raises(ServiceError, match="JSON object"):
+        _client(lambda _: httpx.Response(200, text="[]")).model()
+
+
+@pytest.mark.parametrize("error", [httpx.ReadTimeout, httpx.ConnectError, httpx.RemoteProtocolError])
+def test_a_broken_connection_is_one_line(error) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise error("a\nb")
+
+    with pytest.raises(ServiceError, match=URL) as caught:
+        _client(fail).model()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_changes_between_two_requests_is_noticed(bundle_source) -> None:
+    class Swapping:
+        calls = 0
+
+        def generate(self, order: Order):
+            self.calls += 1
+            return replace(bundle_source.generate(order), model_sha256=f"{self.calls}")
+
+    with pytest.raises(ServiceError, match="changed its model"):
+        Client(source=Swapping()).generate("COR", "normal", count=200, seed=1)
+
+
+def test_too_few_slices_are_not_passed_on(bundle_source) -> None:
+    order = Order(condition=parse_condition("COR", "normal"), count=1, seed=1)
+    answer = npz.to_bytes(bundle_source.generate(order))
+
+    with pytest.raises(ServiceError, match="1 slices of 2"):
+        _client(lambda _: httpx.Response(200, content=answer)).generate("COR", "normal", count=2, seed=1)
+
+
+def test_a_token_travels_in_the_header(monkeypatch) -> None:
+    seen: list[str | None] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("Authorization"))
+        return httpx.Response(200, json={})
+
+    ServiceSource(URL, token="letmein", transport=httpx.MockTransport(handler)).model()  # noqa: S106 — no secret
+    ServiceSource(URL, transport=httpx.MockTransport(handler)).model()
+
+    assert seen == ["Bearer letmein", None]
+
+
+@pytest.mark.parametrize("url", ["localhost:3000", "ftp://x", "http://", "", "http://[", "file:///etc/passwd"])
+def test_what_is_no_address_is_refused(url) -> None:
+    with pytest.raises(RequestError, match="write it like http"):
+        Client(url=url)
+
+
+def test_bad_requests_never_leave_the_client() -> None:
+    client = _client(lambda _: pytest.fail("a request was sent"))
+
+    with pytest.raises(ConditionError, match="CER x bilateral"):
+        client.generate("CER", "bilateral", count=1)
+    with pytest.raises(RequestError, match="count"):
+        client.generate("COR", "normal", count=0)
+
+
+def test_a_service_and_a_bundle_measure_alike(bundle_source) -> None:
+    batch = Client(source=bundle_source).generate("COR", "unilateral", count=3, seed=1)
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        content = request.content.split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--", 1)[0]
+        parsed = npz.read_slices(content)
+        assert parsed.pixel_spacing_mm is not None
+        measured = bundle_source.quantify(parsed.counts, pixel_spacing_mm=parsed.pixel_spacing_mm)
+        return httpx.Response(200, json={"slices": measured})
+
+    remote = _client(handler).quantify(batch.counts, pixel_spacing_mm=batch.pixel_spacing_mm)
+    local = Client(source=bundle_source).quantify(batch.counts, pixel_spacing_mm=batch.pixel_spacing_mm)
+
+    assert remote == local
+    assert set(local[0]) >= {"mean_counts", "left_right_ratio", "mask_fraction"}
+
+
+def test_a_bundle_describes_its_model_and_has_no_drift(bundle_source, tiny_bundle) -> None:
+    client = Client(source=bundle_source)
+
+    assert client.model()["sha256"] == tiny_bundle.sha256
+    assert client.model()["version"] == "unregistered"
+    with pytest.raises(RequestError, match="ask a service"):
+        client.drift()
+
+
+def test_importing_the_client_imports_no_torch() -> None:
+    code = "import sys, synspect; synspect.Client; assert 'torch' not in sys.modules and 'mlflow' not in sys.modules"
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_the_package_lacks_is_an_attribute_error() -> None:
+    import synspect
+
+    with pytest.raises(AttributeError, match="no attribute 'Server'; it has Client, SyntheticSlices"):
+        _ = synspect.Server

@@ -1,0 +1,66 @@
+"""A torch dataset of synthetic slices: no repeats among workers and ranks, the same slices every time."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from spect.errors import ConditionError, RequestError
+from synspect import Client, SyntheticSlices
+
+PAIRS = [("COR", "normal"), ("BG", "unilateral")]
+
+
+def test_a_sample_is_the_slice_that_the_client_gives(tiny_bundle) -> None:
+    dataset = SyntheticSlices(bundle=tiny_bundle.path, conditions=PAIRS, count=3, seed=7, start=10, chunk=2)
+    samples = list(dataset)
+
+    expected = Client(bundle=tiny_bundle.path).generate("BG", "unilateral", count=3, seed=7, start=10)
+    found = [sample for sample in samples if sample["level"] == "BG"]
+    assert [sample["index"] for sample in found] == [10, 11, 12]
+    for sample, counts in zip(found, expected.counts, strict=True):
+        assert sample["counts"].shape == (1, 64, 64)
+        assert sample["counts"].dtype == torch.float32
+        np.testing.assert_array_equal(sample["counts"][0].numpy(), counts)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine of one core
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_share_the_slices_without_a_repeat(tiny_bundle, workers) -> None:
+    dataset = SyntheticSlices(bundle=tiny_bundle.path, conditions=PAIRS, count=10, seed=7, chunk=2)
+
+    loader = DataLoader(
+        dataset, batch_size=4, num_workers=workers, multiprocessing_context="spawn" if workers else None
+    )
+    seen = [
+        (level, int(index)) for batch in loader for level, index in zip(batch["level"], batch["index"], strict=True)
+    ]
+
+    assert sorted(seen) == sorted((level, index) for level, _ in PAIRS for index in range(10))
+
+
+def test_ranks_share_the_slices_without_a_repeat(tiny_bundle) -> None:
+    shares = [
+        {sample["index"] for sample in SyntheticSlices(bundle=tiny_bundle.path, count=9, chunk=2, rank=rank, ranks=2)}
+        for rank in range(2)
+    ]
+
+    assert shares[0] & shares[1] == set()
+    assert shares[0] | shares[1] == set(range(9))
+
+
+def test_without_a_count_it_never_ends_and_takes_conditions_in_turn(tiny_bundle) -> None:
+    samples = list(islice(SyntheticSlices(bundle=tiny_bundle.path, chunk=2), 40))
+
+    assert [sample["condition"] for sample in samples] == list(range(8)) * 5
+    assert samples[-1]["index"] == 4
+
+
+def test_impossible_wishes_are_refused_when_the_dataset_is_made(tiny_bundle) -> None:
+    with pytest.raises(ConditionError, match="CER x bilateral"):
+        SyntheticSlices(bundle=tiny_bundle.path, conditions=[("CER", "bilateral")])
+    for wrong in ({"rank": 2, "ranks": 2}, {"chunk": 0}, {"count": 0}, {"conditions": []}, {"seed": -1}):
+        with pytest.raises(RequestError):
+            SyntheticSlices(bundle=tiny_bundle.path, **wrong)
