@@ -132,7 +132,7 @@ class ServiceSource:
             response = self._http.request(method, path, json=body, files=files)
         except httpx.TimeoutException:
             raise ServiceError(f"{self._url} did not answer in time; ask for fewer slices or try again later") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ServiceError(f"no service answers at {self._url} ({reason}); start one: synspect serve") from None
         if not response.is_success:

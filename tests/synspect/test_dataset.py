@@ -31,9 +31,7 @@ def test_a_sample_is_the_slice_that_the_client_gives(tiny_bundle) -> None:
 def test_workers_share_the_slices_without_a_repeat(tiny_bundle, workers) -> None:
     dataset = SyntheticSlices(bundle=tiny_bundle.path, conditions=PAIRS, count=10, seed=7, chunk=2)
 
-    loader = DataLoader(
-        dataset, batch_size=4, num_workers=workers, multiprocessing_context="spawn" if workers else None
-    )
+    loader = DataLoader(dataset, batch_size=4, num_workers=workers)
     seen = [
         (level, int(index)) for batch in loader for level, index in zip(batch["level"], batch["index"], strict=True)
     ]
