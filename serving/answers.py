@@ -1,0 +1,151 @@
+"""What the service says of its model: the conditions it serves, and the model itself."""
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from serving.encode import FORMATS, NOTICE
+from serving.schemas import MATRICES, MAX_PIXELS
+from serving.settings import MAX_SLICES
+from serving.swap import ServedModel
+from spect.conditions import ABSENT_REASON, CONDITIONS, Condition, Level, Pattern
+from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS
+from spect.quantify import Quantities
+from spect.sampling import MAX_SEED
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ConditionAnswer(_Answer):
+    """A condition that can be asked for, and the scans it was learnt from."""
+
+    level: Level
+    pattern: Pattern
+    reference_slices: int
+    reference_source: Literal["acquired", "simulated"]
+    mean_counts: tuple[float, float]  # what may be asked for
+    left_right_ratio: tuple[float, float]
+
+
+class AbsentAnswer(_Answer):
+    """A pair that is not served, and why."""
+
+    level: Level
+    pattern: Pattern
+    reason: str
+
+
+class Limits(_Answer):
+    """Bounds of a request."""
+
+    max_count: int = MAX_SLICES
+    max_pixels: int = MAX_PIXELS
+    max_seed: int = MAX_SEED
+    matrices: tuple[int, ...] = MATRICES
+    formats: tuple[str, ...] = tuple(FORMATS)
+
+
+class ConditionsAnswer(_Answer):
+    """Answer of GET /v1/conditions."""
+
+    conditions: tuple[ConditionAnswer, ...]
+    absent: tuple[AbsentAnswer, ...]
+    limits: Limits = Limits()
+
+
+class ModelAnswer(_Answer):
+    """Answer of GET /v1/model."""
+
+    name: str
+    version: str
+    sha256: str
+    provider: str  # what ONNX Runtime really runs on
+    promotion: Literal["gates", "override", "outside", "none"]
+    promotion_reason: str
+    promoted_by: str
+    promoted_at: str
+    reference_source: Literal["acquired", "simulated"]
+    matrix: int
+    pixel_spacing_mm: float
+    intensity_unit: str
+    notice: str = NOTICE
+    manifest: dict[str, Any]
+    card: str
+
+
+class SliceQuantities(_Answer):
+    """What was measured of one slice."""
+
+    mean_counts: float
+    left_right_ratio: float
+    mask_fraction: float
+    mean_counts_in_mask: float
+    outline_area_mm2: float
+    midline_angle_deg: float
+    midline_shift_mm: float
+
+
+class QuantifyAnswer(_Answer):
+    """Answer of POST /v1/quantify."""
+
+    slices: tuple[SliceQuantities, ...]
+    pixel_spacing_mm: float
+    pixel_spacing_source: Literal["file", "field", "assumed"]  # "field": the form's; "assumed": a field of 256 mm
+    notes: tuple[str, ...] = ()
+
+
+def describe_conditions(model: ServedModel) -> ConditionsAnswer:
+    """Say what can be asked of a model."""
+    density = model.bundle.manifest.density()
+    conditions = []
+    for condition in CONDITIONS:
+        low, high = density.support[condition][MEAN_COUNTS]
+        log_low, log_high = density.support[condition][LOG_LEFT_RIGHT_RATIO]
+        conditions.append(_describe(condition, model, (low, high), (log_low, log_high)))
+    absent = AbsentAnswer(level=Level.CEREBELLUM, pattern=Pattern.BILATERAL, reason=ABSENT_REASON)
+    return ConditionsAnswer(conditions=tuple(conditions), absent=(absent,))
+
+
+def _describe(
+    condition: Condition, model: ServedModel, mean_counts: tuple[float, float], log_ratio: tuple[float, float]
+) -> ConditionAnswer:
+    low, high = (round(math.exp(edge), 4) for edge in log_ratio)
+    return ConditionAnswer(
+        level=condition.level,
+        pattern=condition.pattern,
+        reference_slices=model.reference_slices.get(str(condition), 0),
+        reference_source=model.profile.reference_source,
+        mean_counts=mean_counts,
+        left_right_ratio=(low, high),
+    )
+
+
+def describe_model(model: ServedModel) -> ModelAnswer:
+    """Say everything about the model that answers now."""
+    manifest, note = model.bundle.manifest, model.bundle.promotion
+    return ModelAnswer(
+        name=manifest.name,
+        version=model.version,
+        sha256=model.bundle.sha256,
+        provider=model.generator.provider,
+        promotion=note.promotion if note else "none",
+        promotion_reason=note.reason if note else "",
+        promoted_by=note.who if note else "",
+        promoted_at=note.when if note else "",
+        reference_source=model.profile.reference_source,
+        matrix=manifest.matrix,
+        pixel_spacing_mm=manifest.pixel_spacing_mm,
+        intensity_unit=manifest.training_cohort.intensity_unit,
+        manifest=manifest.model_dump(mode="json"),
+        card=model.bundle.card,
+    )
+
+
+def list_quantities(quantities: Quantities) -> tuple[SliceQuantities, ...]:
+    """Turn columns of measurements (n,) into one record a slice."""
+    columns = {name: getattr(quantities, name).tolist() for name in SliceQuantities.model_fields}
+    rows = zip(*columns.values(), strict=True)
+    return tuple(SliceQuantities.model_validate(dict(zip(columns, row, strict=True))) for row in rows)

@@ -1,0 +1,238 @@
+"""Every Prometheus series of the service, in one class with closed label sets.
+
+prometheus_client chooses its storage (this process, or files that all workers share) when it is first imported, by
+PROMETHEUS_MULTIPROC_DIR. BentoML sets that for its workers: build this class there, never at import.
+"""
+
+import itertools
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from serving.problems import KINDS
+from spect.conditions import CONDITIONS, Condition
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+OTHER_ROUTE = "other"  # every path that is not served: paths are the client's to invent, labels are not
+
+# Routes with the statuses that each is expected to give: touched at start, so that rate() sees the first increment.
+ROUTE_STATUSES: Mapping[str, tuple[int, ...]] = {
+    "/v1/slices": (200, 400, 401, 403, 405, 406, 413, 415, 422, 499, 500, 503, 504),
+    "/v1/quantify": (200, 400, 413, 415, 422, 503),
+    "/v1/conditions": (200, 503),
+    "/v1/model": (200, 503),
+    "/v1/drift": (200, 503),
+    "/v1/drift/check": (200, 400, 413, 415, 422, 503),
+    "/": (200,),
+    "/page": (200,),
+    "/docs": (200,),
+    "/openapi.json": (200,),
+    "/livez": (200,),
+    "/healthz": (200,),
+    "/readyz": (200, 503),
+    "/metrics": (200,),
+    OTHER_ROUTE: (404,),
+}
+REJECTIONS = ("abandoned", *sorted({kind.name for _, kind in KINDS} - {"internal", "invalid_output"}))
+INVALID_REASONS = ("not_finite", "out_of_range", "constant", "not_measurable")
+RELOAD_RESULTS = ("swapped", "refused")
+TESTS = ("shift", "distance")
+VERDICTS = ("ok", "drift", "not_enough_data", "not_comparable")
+
+_MODEL_LABELS = ("version", "sha256", "provider", "reference_source", "promotion")
+_CONDITION_LABELS = ("level", "pattern")
+_DRIFT_LABELS = ("test", "feature", *_CONDITION_LABELS)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_BATCH_SLICES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+# The unit of counts is the training cohort's: steps of about 10 % from 1 to 1,000 hold any of them.
+_MEAN_COUNTS = tuple(round(10 ** (step / 24), 3) for step in range(73))
+_RATIOS = (
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    0.85,
+    0.9,
+    0.94,
+    0.96,
+    0.98,
+    0.99,
+    1.01,
+    1.02,
+    1.04,
+    1.06,
+    1.1,
+    1.15,
+    1.25,
+    1.4,
+    1.7,
+    2.0,
+)
+
+
+class ServiceMetrics:
+    """Counts, durations and gauges of one worker; `render` tells those of all workers."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._registry = registry or CollectorRegistry()
+        self._model: tuple[str, ...] | None = None
+        self._slices = self._counter("slices_generated", "Slices sent to clients", _CONDITION_LABELS)
+        self._requests = self._histogram("request_duration_seconds", "Time of a request", _SECONDS, ("route", "status"))
+        self._queue_wait = self._histogram("queue_wait_seconds", "Wait of a request for its first batch", _SECONDS)
+        self._inference = self._histogram("inference_duration_seconds", "Time of one run of the generator", _SECONDS)
+        self._batch = self._histogram("inference_batch_slices", "Slices of one run of the generator", _BATCH_SLICES)
+        self._queue = self._gauge("queue_slices", "Slices that wait for the generator", "livesum")
+        self._rejected = self._counter("rejected_requests", "Requests not served, by reason", ("reason",))
+        self._info = self._gauge("model_info", "1 for the model that answers now", "livemax", _MODEL_LABELS)
+        self._reloads = self._counter("model_reloads", "Bundles that were tried while serving", ("result",))
+        self._invalid = self._counter("invalid_slices", "Slices that were generated and withheld", ("reason",))
+        self._mean_counts = self._histogram(
+            "mean_counts", "Mean counts of sampled slices", _MEAN_COUNTS, _CONDITION_LABELS
+        )
+        self._ratio = self._histogram("left_right_ratio", "Left/right of sampled slices", _RATIOS, _CONDITION_LABELS)
+        # "mostrecent" leaves out a series never set: no data never reads as no drift.
+        self._score = self._gauge("drift_score", "Score of the last complete window", "mostrecent", _DRIFT_LABELS)
+        self._threshold = self._gauge("drift_threshold", "Score above which it is drift", "mostrecent", _DRIFT_LABELS)
+        self._verdicts = self._counter("drift_verdicts", "Verdicts of windows", ("test", "verdict"))
+        self._last_window = self._gauge(
+            "drift_last_window_timestamp_seconds", "When a window was last judged, in Unix time", "max"
+        )
+        self._touch()
+
+    def _counter(self, name: str, what: str, labels: Iterable[str] = ()) -> Counter:
+        return Counter(name, what, tuple(labels), namespace="synspect", registry=self._registry)
+
+    def _histogram(self, name: str, what: str, buckets: Iterable[float], labels: Iterable[str] = ()) -> Histogram:
+        bounds = tuple(map(float, buckets))
+        return Histogram(name, what, tuple(labels), namespace="synspect", buckets=bounds, registry=self._registry)
+
+    def _gauge(self, name: str, what: str, mode: str, labels: Iterable[str] = ()) -> Gauge:
+        return Gauge(
+            name,
+            what,
+            tuple(labels),
+            namespace="synspect",
+            multiprocess_mode=mode,  # type: ignore[arg-type]
+            registry=self._registry,
+        )
+
+    def _touch(self) -> None:
+        """Make every series of a closed set appear at 0."""
+        series: list[tuple[Counter | Histogram, Iterable[tuple[str, ...]]]] = [
+            (self._slices, map(_words, CONDITIONS)),
+            (self._mean_counts, map(_words, CONDITIONS)),
+            (self._ratio, map(_words, CONDITIONS)),
+            (self._requests, ((route, str(status)) for route, known in ROUTE_STATUSES.items() for status in known)),
+            (self._rejected, zip(REJECTIONS, strict=True)),
+            (self._invalid, zip(INVALID_REASONS, strict=True)),
+            (self._reloads, zip(RELOAD_RESULTS, strict=True)),
+            (self._verdicts, itertools.product(TESTS, VERDICTS)),
+        ]
+        for metric, label_sets in series:
+            for labels in label_sets:
+                metric.labels(*labels)
+        self._queue.set(0)
+
+    def count_slices(self, condition: Condition, slices: int) -> None:
+        """Count slices that left the service."""
+        self._slices.labels(*_words(condition)).inc(slices)
+
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
+        """Time a request; a route outside the closed set is "other"."""
+        route = route if route in ROUTE_STATUSES else OTHER_ROUTE
+        self._requests.labels(route, str(status)).observe(seconds)
+
+    def observe_queue_wait(self, seconds: float) -> None:
+        """Time from a request's arrival to its first batch."""
+        self._queue_wait.observe(seconds)
+
+    def observe_inference(self, slices: int, seconds: float) -> None:
+        """Time and size of one run of the generator."""
+        self._inference.observe(seconds)
+        self._batch.observe(slices)
+
+    def set_queue_slices(self, slices: int) -> None:
+        """Say how many slices wait in this worker."""
+        self._queue.set(slices)
+
+    def count_rejection(self, reason: str) -> None:
+        """Count a request that was not served; `reason` is a name of the problem table, or "abandoned"."""
+        if reason in REJECTIONS:
+            self._rejected.labels(reason).inc()
+
+    def count_invalid_slices(self, reason: str, slices: int) -> None:
+        """Count slices that were generated and must not be sent."""
+        self._invalid.labels(reason if reason in INVALID_REASONS else INVALID_REASONS[0]).inc(slices)
+
+    def count_reload(self, result: str) -> None:
+        """Count a bundle tried while serving: swapped or refused."""
+        self._reloads.labels(result).inc()
+
+    def set_model(self, *, version: str, sha256: str, provider: str, reference_source: str, promotion: str) -> None:
+        """Say which model answers now; the one before reads 0 and is left out by `render`."""
+        if self._model is not None:
+            self._info.labels(*self._model).set(0)
+        self._model = (version, sha256, provider, reference_source, promotion)
+        self._info.labels(*self._model).set(1)
+
+    def observe_slice(self, condition: Condition, *, mean_counts: float, left_right_ratio: float) -> None:
+        """Record what one sampled slice measures."""
+        self._mean_counts.labels(*_words(condition)).observe(mean_counts)
+        self._ratio.labels(*_words(condition)).observe(left_right_ratio)
+
+    def set_drift(self, condition: Condition, *, test: str, feature: str, score: float, threshold: float) -> None:
+        """Set score and threshold of one feature in the last complete window."""
+        labels = (test, feature, *_words(condition))
+        self._score.labels(*labels).set(score)
+        self._threshold.labels(*labels).set(threshold)
+
+    def count_drift_verdict(self, *, test: str, verdict: str) -> None:
+        """Count the verdict of one test of a window."""
+        self._verdicts.labels(test, verdict).inc()
+
+    def set_last_window(self, timestamp_seconds: float) -> None:
+        """Say when a window was last judged."""
+        self._last_window.set(timestamp_seconds)
+
+    def render(self) -> bytes:
+        """Return the text that Prometheus scrapes, of all workers of this server."""
+        source: Collector = self._registry
+        if MULTIPROCESS_VARIABLE in os.environ:
+            source = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+        registry = CollectorRegistry()
+        registry.register(_WithoutPastModels(source))
+        return generate_latest(registry)
+
+
+class _WithoutPastModels(Collector):
+    """Leaves out `model_info` of models that answer no more: shared files cannot forget a series."""
+
+    def __init__(self, source: Collector) -> None:
+        self._source = source
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._source.collect():
+            if metric.name == "synspect_model_info":
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
+
+
+def forget_dead_workers() -> None:
+    """Remove the live gauges of workers that were killed, so that sums over live workers are true."""
+    directory = os.environ.get(MULTIPROCESS_VARIABLE)
+    if not directory:
+        return
+    pids = {path.stem.rpartition("_")[2] for path in Path(directory).glob("gauge_live*_*.db")}
+    for pid in filter(str.isdigit, pids):
+        if not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            mark_process_dead(int(pid), directory)  # type: ignore[no-untyped-call]
+
+
+def _words(condition: Condition) -> tuple[str, str]:
+    return condition.level.value, condition.pattern.value

@@ -1,0 +1,251 @@
+"""The endpoints: each takes a request apart, asks the worker, and names what it answers."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.access import AccessGuard, BodyLimit, SecurityHeaders
+from serving.answers import QuantifyAnswer, describe_conditions, describe_model, list_quantities
+from serving.encode import FORMATS, choose_format
+from serving.metrics import CONTENT_TYPE, OTHER_ROUTE, ServiceMetrics
+from serving.openapi import build_openapi
+from serving.page import PAGE_FILES, docs_page, page_file
+from serving.problems import (
+    UnsupportedMediaTypeError,
+    answer_error,
+    answer_http_exception,
+    answer_unexpected,
+    find_kind,
+)
+from serving.schemas import Order, parse_order
+from serving.swap import ServedModel
+from serving.uploads import Upload, read_upload, receive_upload
+from serving.worker import Worker
+from spect.errors import SynspectError
+from spect.quantify import quantify
+
+UPLOAD_PATHS = frozenset({"/v1/quantify", "/v1/drift/check"})
+_CLIENT_GONE = 499  # nobody reads it: it labels the request's duration
+
+Result = TypeVar("Result")
+
+
+def build_app(worker: Worker) -> Starlette:
+    """Assemble the HTTP surface of one worker."""
+    settings, metrics = worker.settings, worker.metrics
+    app = Starlette(
+        routes=[
+            Route("/v1/slices", post_slices, methods=["POST"]),
+            Route("/v1/conditions", get_conditions),
+            Route("/v1/model", get_model),
+            Route("/v1/quantify", post_quantify, methods=["POST"]),
+            Route("/v1/drift", get_drift),
+            Route("/", get_page),
+            Route("/page/{name}", get_page),
+            Route("/docs", get_docs),
+            Route("/openapi.json", get_openapi),
+            Route("/livez", get_livez),
+            Route("/healthz", get_livez),
+            Route("/readyz", get_readyz),
+            Route("/metrics", get_metrics),
+        ],
+        middleware=[
+            Middleware(RequestTimes, metrics=metrics),
+            Middleware(SecurityHeaders),
+            Middleware(AccessGuard, settings=settings, metrics=metrics),
+            Middleware(BodyLimit, upload_paths=UPLOAD_PATHS, max_upload_bytes=settings.max_upload_bytes),
+        ],
+        exception_handlers={
+            SynspectError: _answer_and_count,
+            HTTPException: answer_http_exception,
+            Exception: answer_unexpected,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.worker = worker
+    return app
+
+
+async def post_slices(request: Request) -> Response:
+    """Make slices and send them in the format asked for."""
+    worker = _worker(request)
+    _check_json(request)
+    order = parse_order(await request.body())
+    name = choose_format(order, request.headers.get("accept"))
+    model = worker.slot.current()
+    return await _unless_gone(request, _serve_order(worker, model, order, name))
+
+
+async def _serve_order(worker: Worker, model: ServedModel, order: Order, name: str) -> Response:
+    batch = await worker.make(model, order)
+    body = await worker.encode(name, order, batch)
+    worker.deliver(order, batch)
+    known = FORMATS[name]
+    return Response(
+        body,
+        media_type=known.media_type,
+        headers={
+            "X-Synspect-Model-Version": model.version,
+            "X-Synspect-Model-Sha256": model.bundle.sha256,
+            "X-Synspect-Seed": str(order.seed),
+            "X-Synspect-Native-Spacing": f"{model.bundle.manifest.pixel_spacing_mm:g}",
+            "Content-Disposition": f'attachment; filename="synthetic-seed-{order.seed}{known.suffix}"',
+        },
+    )
+
+
+async def get_conditions(request: Request) -> Response:
+    """Say what can be asked for."""
+    return _answer(describe_conditions(_worker(request).slot.current()))
+
+
+async def get_model(request: Request) -> Response:
+    """Say which model answers now."""
+    return _answer(describe_model(_worker(request).slot.current()))
+
+
+async def post_quantify(request: Request) -> Response:
+    """Measure uploaded slices."""
+    worker = _worker(request)
+    upload = await receive_upload(request)
+    return _answer(await worker.measure(lambda: _quantify(upload, worker.settings.max_upload_bytes)))
+
+
+def _quantify(upload: Upload, max_bytes: int) -> QuantifyAnswer:
+    slices = read_upload(upload, max_bytes=max_bytes)
+    quantities = quantify(slices.parsed.counts, pixel_spacing_mm=slices.pixel_spacing_mm)
+    return QuantifyAnswer(
+        slices=list_quantities(quantities),
+        pixel_spacing_mm=slices.pixel_spacing_mm,
+        pixel_spacing_source=slices.pixel_spacing_source,
+        notes=slices.parsed.notes,
+    )
+
+
+async def get_drift(request: Request) -> Response:
+    """Say how the last complete window of each condition was judged."""
+    worker = _worker(request)
+    worker.slot.current()
+    return JSONResponse(await asyncio.to_thread(worker.monitor.report))
+
+
+async def get_page(request: Request) -> Response:
+    """Send the page, or one of its files."""
+    name = request.path_params.get("name", "index.html")
+    if name not in PAGE_FILES:
+        raise HTTPException(404)
+    return page_file(name)
+
+
+async def get_docs(_request: Request) -> Response:
+    """Send the API's description for people."""
+    return docs_page()
+
+
+async def get_openapi(_request: Request) -> Response:
+    """Send the API's description for programs."""
+    return JSONResponse(build_openapi())
+
+
+async def get_livez(_request: Request) -> Response:
+    """Say that the process answers."""
+    return JSONResponse({"status": "alive"})
+
+
+async def get_readyz(request: Request) -> Response:
+    """Say that a model is loaded, or why none is."""
+    return JSONResponse({"status": "ready", "version": _worker(request).slot.current().version})
+
+
+async def get_metrics(request: Request) -> Response:
+    """Send what Prometheus scrapes."""
+    text = await asyncio.to_thread(_worker(request).metrics.render)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
+
+def _worker(request: Request) -> Worker:
+    worker: Worker = request.app.state.worker
+    return worker
+
+
+def _answer(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+async def _answer_and_count(request: Request, error: Exception) -> Response:
+    if isinstance(error, SynspectError):
+        _worker(request).metrics.count_rejection(find_kind(error).name)
+    return await answer_error(request, error)
+
+
+def _check_json(request: Request) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaTypeError(
+            f"the body is {media_type[:60] or 'of no media type'}; send JSON with Content-Type: application/json"
+        )
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """Finish the work unless the client goes away first; then drop it."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_until_disconnect(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        _worker(request).metrics.count_rejection("abandoned")
+        return Response(status_code=_CLIENT_GONE)
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _until_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class RequestTimes:
+    """Times every request under its route's template, never under its path."""
+
+    def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and time its answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.monotonic()
+        status = 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            self._metrics.observe_request(_template(scope), status, time.monotonic() - started)
+
+
+def _template(scope: Scope) -> str:
+    path: str = scope["path"]
+    if path.startswith("/page/"):
+        return "/page" if path.removeprefix("/page/") in PAGE_FILES else OTHER_ROUTE
+    return path

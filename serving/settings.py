@@ -1,0 +1,80 @@
+"""What an operator can set: one frozen object, read from SYNSPECT_* once when a process starts."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from spect.errors import ConfigurationError
+
+PREFIX = "SYNSPECT_"
+MAX_SLICES = 4096  # of one request
+
+# Beside this package in a source tree; a Bento holds the same tree with the champion's bundle added to it.
+_ROOT = Path(__file__).resolve().parent.parent
+_BAKED = (_ROOT / "models" / "champion", _ROOT / "models" / "reference")
+
+
+class ServiceSettings(BaseSettings):
+    """Settings of one server process and its workers.
+
+    Attributes
+    ----------
+    bundle_dir
+        A bundle, or a directory that `synspect registry follow` keeps; None takes the bundle baked into the Bento,
+        else models/reference.
+    token_sha256
+        Hexadecimal sha256 of the bearer token that every request must carry; None asks for none.
+    allow_anonymous
+        Serve peers on other machines although no token is set.
+    max_waiting_slices
+        Slices that may wait in one worker before it answers 503.
+    batch_slices
+        Slices of one run of the generator: the longest that a small request waits for a large one, in slices.
+    drift_sample_every, drift_window_slices, drift_cpu_share
+        One slice in this many is measured for drift; slices of a window; the share of a core for measuring.
+    state_dir
+        Where the workers of one server share their windows; None keeps them beside BentoML's shared metrics.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", protected_namespaces=())
+
+    bundle_dir: Path | None = None
+    workers: int = Field(default=1, ge=1, le=64)
+    require_gpu: bool = False
+    token_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    allow_anonymous: bool = False
+    max_waiting_slices: int = Field(default=2 * MAX_SLICES, ge=MAX_SLICES)
+    batch_slices: int = Field(default=32, ge=1, le=1024)
+    deadline_seconds: float = Field(default=120.0, gt=0, le=3600)
+    max_upload_bytes: int = Field(default=256 * 2**20, gt=0)
+    poll_seconds: float = Field(default=1.0, gt=0, le=3600)
+    drift_sample_every: int = Field(default=64, ge=1)
+    drift_window_slices: int = Field(default=256, ge=32, le=2048)
+    drift_cpu_share: float = Field(default=0.05, gt=0, le=1)
+    state_dir: Path | None = None
+
+    def find_state_dir(self) -> Path:
+        """Return where the workers of this server share files: each server process has a directory of its own."""
+        if self.state_dir is not None:
+            return self.state_dir
+        shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        return Path(shared).parent / "synspect" if shared else Path(tempfile.mkdtemp(prefix="synspect-"))
+
+    def find_bundle_dir(self) -> Path:
+        """Return the directory to serve: the setting, else the baked bundle, else models/reference."""
+        if self.bundle_dir is not None:
+            return self.bundle_dir
+        return next((path for path in _BAKED if path.exists()), Path.cwd() / "models" / "reference")
+
+
+def load_settings() -> ServiceSettings:
+    """Read the environment; raise `ConfigurationError` naming the first setting that is wrong."""
+    try:
+        return ServiceSettings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + "_".join(map(str, first["loc"])).upper()
+        raise ConfigurationError(f"{name}: {first['msg']}, got {first['input']!r}") from None

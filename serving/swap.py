@@ -1,0 +1,197 @@
+"""Notice a new bundle, verify it, warm it up, and switch to it between two requests."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from registry.bundle.directory import BUNDLE_NAME, Bundle, find_pair, load_bundle
+from registry.bundle.generator import ReleasedGenerator
+from registry.bundle.manifest import MANIFEST_NAME
+from registry.bundle.promotion_note import PROMOTION_NAME
+from serving.problems import NotReadyError
+from spect.conditions import CONDITIONS
+from spect.errors import SynspectError
+from spect.profile import ReferenceProfile
+
+log = logging.getLogger(__name__)
+
+NO_PROMOTION = "none"  # of a bundle that no registry promoted
+_RETRY_AFTER_SECONDS = 5
+
+# Where a bundle lies and when its two mutable neighbours were written: changes whenever another one is to be served.
+Identity = tuple[str, tuple[int, int, int], tuple[int, int, int] | None]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A verified bundle, its open generator and its profile; requests keep the one they began with."""
+
+    bundle: Bundle
+    generator: ReleasedGenerator
+    profile: ReferenceProfile
+
+    @property
+    def version(self) -> str:
+        """Version in the registry, or "unregistered"."""
+        return self.bundle.version
+
+    @property
+    def promotion(self) -> str:
+        """How the version became champion: gates, override, outside or none."""
+        return self.bundle.promotion.promotion if self.bundle.promotion else NO_PROMOTION
+
+    @cached_property
+    def reference_slices(self) -> dict[str, int]:
+        """Slices of the reference scans behind each condition."""
+        return {name: entry.reference.slices for name, entry in self.profile.conditions.items()}
+
+
+def open_model(directory: Path, *, require_gpu: bool = False, threads: int | None = None) -> ServedModel:
+    """Verify a bundle, open it and make one slice of every condition.
+
+    Raises
+    ------
+    BundleError
+        If the bundle or its profile is not whole.
+    DeviceError
+        If a GPU is required and not used.
+    InvalidOutputError
+        If what it makes must not be sent.
+    """
+    bundle = load_bundle(directory)
+    profile = ReferenceProfile.from_json(bundle.profile_path.read_bytes())
+    generator = ReleasedGenerator(bundle, require_gpu=require_gpu, threads=threads)
+    for condition in CONDITIONS:
+        generator.generate(condition, seed=0)
+    return ServedModel(bundle=bundle, generator=generator, profile=profile)
+
+
+class ReloadObserver(Protocol):
+    """Who is told of reloads: `ServiceMetrics` in the service."""
+
+    def count_reload(self, result: str) -> None:
+        """Count a bundle tried while serving: swapped or refused."""
+        ...
+
+    def set_model(self, *, version: str, sha256: str, provider: str, reference_source: str, promotion: str) -> None:
+        """Say which model answers now."""
+        ...
+
+
+class ModelSlot:
+    """The model that answers now; watches a directory for the next one.
+
+    A request takes `current()` once and keeps it: the old generator lives until its last request ends. A bundle that
+    fails verification is refused, logged and counted, and the one before it goes on answering.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        observer: ReloadObserver,
+        *,
+        open_model: Callable[[Path], ServedModel],
+        prepare: Callable[[ServedModel], None] = lambda _: None,
+    ) -> None:
+        self._directory = directory
+        self._observer = observer
+        self._open_model = open_model
+        self._prepare = prepare
+        self._current: ServedModel | None = None
+        self._tried: Identity | None = None
+        self.reason = "no bundle has been loaded yet"  # why the slot is empty, or why the newest bundle was refused
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a model answers."""
+        return self._current is not None
+
+    def current(self) -> ServedModel:
+        """Return the model that answers now; raise `NotReadyError` where there is none."""
+        if self._current is None:
+            raise NotReadyError(f"no model is served: {self.reason}", retry_after_seconds=_RETRY_AFTER_SECONDS)
+        return self._current
+
+    def refresh(self) -> bool:
+        """Open the bundle that stands in the directory, unless it was tried before; return whether it is new.
+
+        Blocks for as long as verification and the first slices take: call it outside the event loop.
+        """
+        identity = identify(self._directory)
+        if identity is None:
+            self._refuse_missing()
+            return False
+        if identity == self._tried:
+            return False
+        self._tried = identity
+        try:
+            model = self._open_model(self._directory)
+            self._prepare(model)
+        except (SynspectError, OSError, RuntimeError) as error:  # ONNX Runtime raises RuntimeError and its children
+            self._refuse(" ".join(f"{error}".split()))
+            return False
+        self._switch(model)
+        return True
+
+    async def watch(self, poll_seconds: float) -> None:
+        """Look for another bundle for ever, off the event loop."""
+        while True:
+            await asyncio.sleep(poll_seconds)
+            await asyncio.to_thread(self.refresh)
+
+    def _switch(self, model: ServedModel) -> None:
+        is_swap = self._current is not None
+        self._current = model
+        self.reason = ""
+        self._observer.set_model(
+            version=model.version,
+            sha256=model.bundle.sha256,
+            provider=model.generator.provider,
+            reference_source=model.profile.reference_source,
+            promotion=model.promotion,
+        )
+        if is_swap:
+            self._observer.count_reload("swapped")
+        log.info(
+            "serving %s version %s (promotion: %s), generator %s, on %s",
+            model.bundle.manifest.name,
+            model.version,
+            model.promotion,
+            model.bundle.sha256[:12],
+            model.generator.provider,
+        )
+
+    def _refuse(self, reason: str) -> None:
+        self.reason = reason
+        self._observer.count_reload("refused")
+        kept = f"; {self._current.version} goes on answering" if self._current else ""
+        log.error("bundle refused: %s%s", reason, kept)
+
+    def _refuse_missing(self) -> None:
+        self._tried = None  # whatever appears here next is new
+        if self._current is None:
+            self.reason = f"{self._directory} holds no bundle; give one with SYNSPECT_BUNDLE_DIR or --bundle"
+
+
+def identify(directory: Path) -> Identity | None:
+    """Say which bundle a directory holds without reading it; None where there is none."""
+    try:
+        pair = find_pair(directory)
+        bundle = directory if pair is None else pair / BUNDLE_NAME
+        note = None if pair is None else _stamp(pair / PROMOTION_NAME)
+        manifest = _stamp(bundle / MANIFEST_NAME)
+        return None if manifest is None else (str(bundle.resolve()), manifest, note)
+    except OSError:
+        return None
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

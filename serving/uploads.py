@@ -1,0 +1,86 @@
+"""Take slices out of an uploaded file: multipart in, checked counts out."""
+
+import math
+from dataclasses import dataclass
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from serving.problems import MalformedRequestError, UnsupportedMediaTypeError
+from serving.settings import MAX_SLICES
+from spect.errors import RequestError, SlicesError
+from spect.formats.parsed import ParsedSlices
+from spect.formats.reader import parse_slices
+from spect.slices import FIELD_MM
+
+FIELD = "file"
+SPACING_FIELD = "pixel_spacing_mm"
+_NAME = "the uploaded file"  # never the client's own name for it: that may be a patient's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """The bytes of a file, and the pixel spacing if the form says one."""
+
+    content: bytes
+    pixel_spacing_mm: float | None
+    fields: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadedSlices:
+    """Slices of an upload with the pixel spacing they are measured at."""
+
+    parsed: ParsedSlices
+    pixel_spacing_mm: float
+    pixel_spacing_source: str
+
+
+async def receive_upload(request: Request) -> Upload:
+    """Read the form.
+
+    Raises
+    ------
+    UnsupportedMediaTypeError
+        If the body is no multipart form.
+    MalformedRequestError
+        If it has no field `file`.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
+        raise UnsupportedMediaTypeError(
+            f"the body is {media_type or 'of no media type'}; send multipart/form-data with a field {FIELD!r}"
+        )
+    async with request.form(max_files=1, max_fields=8) as form:
+        upload = form.get(FIELD)
+        if not isinstance(upload, UploadFile):
+            named = ", ".join(repr(name[:40]) for name in form) or "no field"
+            raise MalformedRequestError(f"the form holds {named}; send the slices as a file in the field {FIELD!r}")
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        content = await upload.read()
+    return Upload(content=content, pixel_spacing_mm=_parse_spacing(fields.get(SPACING_FIELD)), fields=fields)
+
+
+def read_upload(upload: Upload, *, max_bytes: int) -> UploadedSlices:
+    """Parse npz, npy or NIfTI bytes; raise `FormatError` or `SlicesError` for what cannot be measured."""
+    parsed = parse_slices(upload.content, name=_NAME, max_bytes=max_bytes)
+    if len(parsed) > MAX_SLICES:
+        raise SlicesError(f"at most {MAX_SLICES} slices are measured at a time, got {len(parsed)}; split the file")
+    if upload.pixel_spacing_mm is not None:
+        return UploadedSlices(parsed=parsed, pixel_spacing_mm=upload.pixel_spacing_mm, pixel_spacing_source="field")
+    if parsed.pixel_spacing_mm is not None:
+        return UploadedSlices(parsed=parsed, pixel_spacing_mm=parsed.pixel_spacing_mm, pixel_spacing_source="file")
+    assumed = FIELD_MM / parsed.counts.shape[-1]
+    return UploadedSlices(parsed=parsed, pixel_spacing_mm=assumed, pixel_spacing_source="assumed")
+
+
+def _parse_spacing(text: str | None) -> float | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        spacing = float(text)
+    except ValueError:
+        spacing = math.nan
+    if not 0 < spacing < math.inf:
+        raise RequestError(f"{SPACING_FIELD} must be a positive length in mm, got {text[:40]!r}")
+    return spacing

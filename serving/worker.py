@@ -1,0 +1,159 @@
+"""One worker process: its model, its batcher, its metrics and what watches them; started and stopped together."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from serving.batcher import MicroBatcher
+from serving.drift_monitor import DriftMonitor
+from serving.drift_sample import MonitorSettings
+from serving.encode import FORMATS, finish_batch
+from serving.metrics import ServiceMetrics
+from serving.problems import OverloadedError
+from serving.schemas import NO_TARGETS, Order, Portion
+from serving.settings import ServiceSettings
+from serving.swap import ModelSlot, ServedModel, open_model
+from spect.errors import InvalidOutputError, QuantificationError
+from spect.slices import Counts, SyntheticBatch
+
+log = logging.getLogger(__name__)
+
+WINDOWS_NAME = "windows.sqlite"
+_MAX_MEASUREMENTS = 4  # uploads measured or waiting to be: each may hold thousands of slices
+
+Result = TypeVar("Result")
+
+
+class Worker:
+    """What the routes need, and nothing of HTTP."""
+
+    def __init__(self, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        threads = max((os.cpu_count() or 1) // settings.workers, 1)
+        self.monitor = DriftMonitor(
+            store=settings.find_state_dir() / WINDOWS_NAME,
+            metrics=metrics,
+            settings=MonitorSettings(
+                sample_every=settings.drift_sample_every,
+                window_slices=settings.drift_window_slices,
+                cpu_share=settings.drift_cpu_share,
+            ),
+        )
+        self.slot = ModelSlot(
+            settings.find_bundle_dir(),
+            metrics,
+            open_model=partial(open_model, require_gpu=settings.require_gpu, threads=threads),
+            prepare=self._watch_drift,
+        )
+        self.batcher = MicroBatcher(
+            metrics,
+            max_waiting_slices=settings.max_waiting_slices,
+            batch_slices=settings.batch_slices,
+            deadline_seconds=settings.deadline_seconds,
+        )
+        self._encoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="encode")
+        self._measurer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure")
+        self._measurements = 0
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the first bundle and watch for the next; a bundle that fails leaves the worker alive and not ready."""
+        self.monitor.start()
+        await asyncio.to_thread(self.slot.refresh)
+        if not self.slot.is_ready:
+            log.error("not ready: %s", self.slot.reason)
+        self._watch = asyncio.create_task(self.slot.watch(self.settings.poll_seconds))
+
+    async def stop(self) -> None:
+        """Stop watching, and let go of what waits."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        self.batcher.close()
+        await asyncio.to_thread(self.monitor.close)
+        self._encoders.shutdown(wait=False, cancel_futures=True)
+        self._measurer.shutdown(wait=False, cancel_futures=True)
+
+    async def make(self, model: ServedModel, order: Order) -> SyntheticBatch:
+        """Make the slices of an order, as generated, with one model."""
+        for portion in order.portions:  # a target outside the support fails here, not in a batch with others
+            model.generator.draw_inputs(
+                portion.condition, seed=portion.seed, start=portion.start, targets=portion.targets
+            )
+        counts = await self.batcher.generate(model.generator, order.portions)
+        return label_batch(counts, order, model)
+
+    async def encode(self, name: str, order: Order, batch: SyntheticBatch) -> bytes:
+        """Measure and resample a batch where the order asks for it, and write it, off the event loop."""
+        return await self._run(self._encoders, partial(self._finish_and_encode, name, order, batch))
+
+    def deliver(self, order: Order, batch: SyntheticBatch) -> None:
+        """Count slices that are on their way out, and offer those that the model drew by itself to the monitor."""
+        first = 0
+        for portion in order.portions:
+            rows = slice(first, first + portion.count)
+            first += portion.count
+            self.metrics.count_slices(portion.condition, portion.count)
+            if portion.targets == NO_TARGETS:
+                self.monitor.offer(
+                    portion.condition,
+                    batch.counts[rows],
+                    seed=portion.seed,
+                    indices=batch.index[rows],
+                    model_sha256=batch.model_sha256,
+                )
+
+    async def measure(self, work: Callable[[], Result]) -> Result:
+        """Run a measurement of uploaded slices, one at a time; raise `OverloadedError` where several wait."""
+        if self._measurements >= _MAX_MEASUREMENTS:
+            raise OverloadedError("other uploads are being measured; ask again in 5 s", retry_after_seconds=5)
+        self._measurements += 1
+        try:
+            return await self._run(self._measurer, work)
+        finally:
+            self._measurements -= 1
+
+    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    def _watch_drift(self, model: ServedModel) -> None:
+        spacing = model.bundle.manifest.pixel_spacing_mm
+        self.monitor.watch(model.bundle.sha256, model.profile, pixel_spacing_mm=spacing)
+
+    def _finish_and_encode(self, name: str, order: Order, batch: SyntheticBatch) -> bytes:
+        try:
+            finished, measured = finish_batch(batch, order)
+        except QuantificationError as error:
+            self.metrics.count_invalid_slices("not_measurable", 1)
+            raise InvalidOutputError(
+                f"a slice made for the asked quantities has no brain outline ({error}); ask for others",
+                reason="not_measurable",
+            ) from None
+        return FORMATS[name].encode(finished, measured)
+
+
+def label_batch(counts: Counts, order: Order, model: ServedModel) -> SyntheticBatch:
+    """Put beside counts (n, rows, columns) what is needed to make each slice again."""
+    portions = order.portions
+    sizes = [portion.count for portion in portions]
+    return SyntheticBatch(
+        counts=counts,
+        level=np.repeat([portion.condition.level.value for portion in portions], sizes),
+        pattern=np.repeat([portion.condition.pattern.value for portion in portions], sizes),
+        seed=np.full(len(counts), order.seed, dtype=np.int64),
+        index=np.concatenate([_indices(portion) for portion in portions]),
+        pixel_spacing_mm=model.bundle.manifest.pixel_spacing_mm,
+        model_version=model.version,
+        model_sha256=model.bundle.sha256,
+    )
+
+
+def _indices(portion: Portion) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.arange(portion.start, portion.start + portion.count, dtype=np.int64)
