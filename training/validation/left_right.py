@@ -17,6 +17,12 @@ def measure_left_right(comparison: Comparison) -> list[Measurement]:
     return [_contrast(_pattern_of(cell)).measure(comparison, cell) for cell in cells]
 
 
+def left_right_metric(pattern: Pattern) -> str:
+    """Name of a pattern's metric: sides mix in unilateral disease, so there the size of the asymmetry is compared."""
+    is_unilateral = pattern is Pattern.UNILATERAL
+    return "absolute_log_left_right_ratio_difference" if is_unilateral else "left_right_ratio_difference"
+
+
 def _pattern_of(cell: Cell) -> Pattern:
     return cell.conditions[0].pattern
 
@@ -25,10 +31,8 @@ def _contrast(pattern: Pattern) -> Contrast:
     def folded(sample: Sample) -> Vector:
         return np.asarray(fold_log_ratio(sample.measures["log_left_right_ratio"], pattern))
 
-    # Sides mix in unilateral disease: signed means would cancel, so the size of the asymmetry is compared.
-    is_unilateral = pattern is Pattern.UNILATERAL
     return Contrast(
-        metric="absolute_log_left_right_ratio_difference" if is_unilateral else "left_right_ratio_difference",
+        metric=left_right_metric(pattern),
         quantity=folded,
         estimate=difference_of_means,
         error=lambda moments: moments.mean_error,

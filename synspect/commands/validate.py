@@ -1,0 +1,91 @@
+"""`synspect validate`: measure a run or a bundle against a cohort it was not trained on."""
+
+import json
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from registry.gates import GateReport
+
+
+def validate(
+    model: Annotated[str, typer.Argument(metavar="RUN|BUNDLE", help="A run's name or path, or a bundle directory.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Cohort the model was not trained on.")],
+    train: Annotated[Path | None, typer.Option(help="Training cohort, for memorisation; a run knows its own.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="118 slices a condition: wider intervals.")] = False,
+    report: Annotated[Path | None, typer.Option(help="HTML report; by default validation.html.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the panel as one JSON object.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
+) -> None:
+    """Measure a model, run as it is served, against a cohort; write numbers and one HTML page beside, never into, it.
+
+    A failed gate is an answer, not a failure of this command: the exit code is 0.
+
+    Example: synspect validate models/reference cohorts/test --train cohorts/paper --report report.html
+    """
+    from training.validation.report import write_report
+    from training.validation.subject import check_report_place, open_subject, validate_subject
+
+    report_path = report or Path("validation.html")
+    with open_subject(model, train) as subject:
+        check_report_place(report_path, subject)
+        with stage_progress() as on_progress:
+            validation, gates = validate_subject(
+                subject, directory, quick=quick, workers=workers, on_progress=on_progress
+            )
+        write_report(validation, subject.generator.manifest, gates, report_path)
+    panel = validation.panel
+    if as_json:
+        typer.echo(json.dumps({"panel": json.loads(panel.model_dump_json()), "gates": gates.to_dict()}))
+        return
+    print_gates(gates, cohort=f"{panel.cohort_source} cohort")
+    Console(highlight=False, soft_wrap=True).print(f"{report_path}: {len(panel.measurements)} measurements")
+
+
+def print_gates(gates: "GateReport", *, cohort: str) -> None:
+    """Print every gate with what was measured, its limit, verdict and power."""
+    table = Table(title=f"gates, against a {cohort}")
+    for heading in ("metric", "cell", "measured", "interval", "limit", "verdict", "power"):
+        table.add_column(heading, overflow="fold")
+    for row in gates.gates:
+        color = "green" if row.verdict == "pass" else "red"
+        interval = f"{_number(row.low)} to {_number(row.high)}" if row.low is not None else ""
+        verdict = f"[{color}]{row.verdict}[/{color}]"
+        table.add_row(row.metric, row.cell, _number(row.measured), interval, row.limit, verdict, _number(row.power))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(gates.in_words(), soft_wrap=True)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+@contextmanager
+def stage_progress() -> "Iterator[Callable[[str, int, int], None]]":
+    """Show one bar a stage on stderr."""
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def show(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total)
+        bars.update(tasks[stage], completed=done)
+
+    with bars:
+        yield show

@@ -1,0 +1,207 @@
+"""From a run to a released bundle: export, validate what was exported, profile, card, bundle, registered version."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cohort.store import Cohort, load_cohort
+from registry.bundle.directory import Bundle, write_bundle
+from registry.bundle.generator import ReleasedGenerator
+from registry.bundle.manifest import CARD_NAME, GENERATOR_NAME, PANEL_NAME, PROFILE_NAME
+from registry.bundle.panel import Panel
+from registry.gates import GateReport
+from registry.policy import Policy, load_policy
+from registry.store import DEFAULT_NAME, ModelStore
+from spect.conditions import CONDITIONS
+from spect.errors import BundleError, CohortError
+from spect.features import FEATURES
+from spect.profile import DEFAULT_PROFILE_SLICES, ReferenceProfile, ReferenceSample, build_profile
+from training.card import CardFacts, write_card
+from training.own_output import measure_own_output
+from training.run import RunDirectory, RunRecord, git_commit
+from training.staging import StagedModel, judge_panel, load_training_cohort, stage_run
+from training.tracking import replay
+from training.validation.figures import draw_measures_png, draw_synthetic_png
+from training.validation.panel import Validation, validate_model
+from training.validation.samples import select_reference
+
+SYNTHETIC_FIGURE = "figures/synthetic.png"
+MEASURES_FIGURE = "figures/measures.png"
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """What a release made."""
+
+    bundle: Bundle
+    gates: GateReport
+    version: str | None  # None where nothing was registered
+
+
+def release(
+    run: RunDirectory,
+    test_cohort: Path,
+    *,
+    destination: Path,
+    name: str = DEFAULT_NAME,
+    profile_slices: int = DEFAULT_PROFILE_SLICES,
+    store: ModelStore | None = None,
+    workers: int | None = None,
+    on_progress: Progress | None = None,
+) -> Release:
+    """Release a run's best checkpoint; an interruption leaves nothing behind, and the call can be repeated.
+
+    Parameters
+    ----------
+    run
+        Trained on all conditions.
+    test_cohort
+        Patients the model never saw: what it is proven on, and whose statistics become the reference profile.
+    destination
+        Where the bundle goes; must not exist.
+    name
+        Of the registered model.
+    profile_slices
+        Slices per condition of the model's own output; 20,000 support one false alarm in 1,000.
+    store
+        Where the version is registered; None writes the bundle only.
+    workers
+        Processes; one a core by default.
+    on_progress
+        Hears of stage, done and total.
+
+    Raises
+    ------
+    RunError, CohortError, BundleError, ParityError
+        What cannot be released, and why.
+    RegistryError
+        The registry is unreachable; it is asked before the long work begins.
+    """
+    record = run.record()
+    if destination.exists():
+        raise BundleError(f"{destination} exists, and a bundle is never changed; remove it or choose another --out")
+    cohort, training = _load_cohorts(record, test_cohort)
+    if store is not None:
+        store.versions()
+    with tempfile.TemporaryDirectory(prefix=".release-", dir=run.path) as directory:
+        staged = stage_run(run, record, name, Path(directory))
+        validation = validate_model(
+            ReleasedGenerator.from_onnx(staged.path / GENERATOR_NAME, staged.manifest),
+            cohort,
+            training=training,
+            git_commit=git_commit(),
+            quick=False,
+            workers=workers,
+            on_progress=on_progress,
+        )
+        profile = _build_profile(
+            staged, cohort, validation, slices=profile_slices, workers=workers, on_progress=on_progress
+        )
+        bundle, gates = _write(staged, run, validation, profile, (cohort, training), destination)
+    version = None
+    if store is not None:
+        version = store.register_bundle(bundle, mlflow_run_id=replay(run), gates=gates.in_words())
+    return Release(bundle=bundle, gates=gates, version=version)
+
+
+def choose_destination(run: RunDirectory) -> Path:
+    """Return a new place for a bundle in the run's directory."""
+    return run.path / "bundles" / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _load_cohorts(record: RunRecord, test_cohort: Path) -> tuple[Cohort, Cohort | None]:
+    """Load and check both cohorts before anything takes long; the training cohort may be gone."""
+    cohort = load_cohort(test_cohort)
+    training = load_training_cohort(record)
+    select_reference(cohort, training_fingerprint=record.cohort_fingerprint, training=training, quick=True, seed=0)
+    missing = [str(condition) for condition in CONDITIONS if condition not in cohort.conditions()]
+    if missing:
+        raise CohortError(f"{test_cohort} has no slice of {', '.join(missing)}; release needs every condition")
+    return cohort, training
+
+
+def _build_profile(
+    staged: StagedModel,
+    cohort: Cohort,
+    validation: Validation,
+    *,
+    slices: int,
+    workers: int | None,
+    on_progress: Progress | None,
+) -> ReferenceProfile:
+    reference = validation.comparison.reference
+    own = measure_own_output(
+        staged.path / GENERATOR_NAME,
+        staged.manifest,
+        per_condition=slices,
+        workers=workers,
+        on_progress=on_progress,
+    )
+    samples = {}
+    for condition in CONDITIONS:
+        of_condition = reference.condition_index == condition.index
+        samples[condition] = ReferenceSample(
+            features={name: reference.measures[name][of_condition] for name in FEATURES},
+            patients=reference.patient[of_condition],
+        )
+    return build_profile(
+        reference=samples,
+        generated=own,
+        source=cohort.description.source,
+        intensity_unit=cohort.description.intensity_unit,
+        intensity_scaling=cohort.description.intensity_scaling,
+        pixel_spacing_mm=staged.manifest.pixel_spacing_mm,
+    )
+
+
+def _write(
+    staged: StagedModel,
+    run: RunDirectory,
+    validation: Validation,
+    profile: ReferenceProfile,
+    cohorts: tuple[Cohort, Cohort | None],
+    destination: Path,
+) -> tuple[Bundle, GateReport]:
+    panel, comparison = validation.panel, validation.comparison
+    policy = load_policy()
+    manifest = staged.manifest.model_copy(update={"validation": summarise_panel(panel, policy)})
+    gates = judge_panel(panel, manifest, policy, onnx_sha256=panel.onnx_sha256)
+    card = write_card(
+        CardFacts(
+            manifest=manifest,
+            run=run.record(),
+            images_seen=staged.facts.images_seen,
+            graph_bytes=(staged.path / GENERATOR_NAME).stat().st_size,
+            panel=panel,
+            gates=gates,
+            profile=profile,
+            test_cohort=cohorts[0].description,
+            training_cohort=cohorts[1].description if cohorts[1] is not None else None,
+            figures=(SYNTHETIC_FIGURE, MEASURES_FIGURE),
+        )
+    )
+    files: dict[str, bytes | Path] = {
+        GENERATOR_NAME: staged.path / GENERATOR_NAME,
+        PROFILE_NAME: profile.to_json(),
+        PANEL_NAME: panel.model_dump_json(indent=1).encode(),
+        CARD_NAME: card.encode(),
+        SYNTHETIC_FIGURE: draw_synthetic_png(comparison.synthetic, unit=profile.intensity_unit),
+        MEASURES_FIGURE: draw_measures_png(comparison, source=panel.cohort_source, unit=profile.intensity_unit),
+    }
+    return write_bundle(files, manifest.model_dump(exclude={"files"}), destination), gates
+
+
+def summarise_panel(panel: Panel, policy: Policy) -> dict[str, Any]:
+    """Return the gates' measured values by metric and cell, with the cohort they were measured on."""
+    values: dict[str, dict[str, float | None]] = {}
+    for rule in policy.gates:
+        for cell in rule.cells:
+            measurement = panel.find(rule.metric, cell)
+            if measurement is not None:
+                values.setdefault(rule.metric, {})[cell] = measurement.value
+    return {"cohort_fingerprint": panel.cohort_fingerprint, "cohort_source": panel.cohort_source, "values": values}
