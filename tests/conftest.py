@@ -1,5 +1,6 @@
 """Fixtures that several folders share; each is built once a session."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,3 +14,22 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A released bundle made by hand, without training; read-only: copy it before changing a file."""
     directory: Path = tmp_path_factory.mktemp("tiny-bundle")
     return build_tiny_bundle(directory / "bundle")
+
+
+@pytest.fixture(scope="session")
+def _mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database; creating its tables takes seconds, copying it does not."""
+    from registry.store import ModelStore
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    ModelStore(f"sqlite:///{path}").versions()
+    return path
+
+
+@pytest.fixture
+def mlflow_uri(_mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A real MLflow on SQLite, empty, this test's alone; MLFLOW_TRACKING_URI points to it."""
+    shutil.copyfile(_mlflow_database, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return uri

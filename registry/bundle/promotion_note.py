@@ -9,8 +9,9 @@ from spect.errors import BundleError
 
 PROMOTION_NAME = "promotion.json"
 
-# gates: every gate passed; override: promoted against the gates, with a reason; outside: moved by hand in MLflow.
-PromotionKind = Literal["gates", "override", "outside"]
+# gates: every gate passed; override: promoted against the gates, with a reason; outside: moved by hand in MLflow;
+# none: the candidate is followed, which nobody promoted.
+PromotionKind = Literal["gates", "override", "outside", "none"]
 
 
 class PromotionNote(BaseModel):

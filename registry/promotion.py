@@ -1,0 +1,201 @@
+"""Which version is champion, how it became so, and how to go back: an append-only log around one alias.
+
+A promotion appends an intent (who, when, why), sets the alias, reads it back, and appends the outcome. Cut off anywhere
+it can be repeated, and the log still tells what is served and why.
+"""
+
+import getpass
+import json
+import os
+import tempfile
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from registry.bundle.promotion_note import PromotionKind, PromotionNote
+from registry.gates import GateReport, judge_bundle
+from registry.policy import Policy, load_policy
+from registry.store import CANDIDATE, CHAMPION, GATES_TAG, ModelStore
+from spect.errors import ConfigurationError, GateError, RegistryError
+
+_PREFIX = "promotion/"
+_INTENT, _OUTCOME = "intent", "outcome"
+MAX_REASON = 500  # characters; it is a line in a table and a header of the service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One promotion or rollback as it was intended, and whether it was carried through."""
+
+    action: Literal["promote", "rollback"]
+    version: str
+    previous: str | None
+    promotion: PromotionKind
+    reason: str
+    who: str
+    when: str  # ISO 8601, UTC
+    outcome: Literal["done", "failed"] | None = None  # None: cut off before the outcome was written
+
+
+def read_promotions(store: ModelStore) -> list[LogEntry]:
+    """Return the log, oldest first."""
+    tags = store.read_log(_PREFIX)
+    entries = []
+    for key, value in tags.items():
+        stem, _, part = key.rpartition("/")
+        if part == _INTENT:
+            entries.append(LogEntry(**json.loads(value), outcome=_parse_outcome(tags.get(f"{stem}/{_OUTCOME}"))))
+    return entries
+
+
+def _parse_outcome(value: str | None) -> Literal["done", "failed"] | None:
+    if value is None:
+        return None
+    return "done" if value == "done" else "failed"
+
+
+def describe_alias(store: ModelStore, alias: str) -> PromotionNote | None:
+    """Return the version an alias points to and how it got there; None where the alias is not set."""
+    version = store.alias_version(alias)
+    if version is None:
+        return None
+    if alias == CANDIDATE:
+        return PromotionNote(version=version, promotion="none", reason="followed as candidate, without a promotion")
+    latest = next(reversed(_effective(read_promotions(store), version)), None)
+    if latest is None or latest.version != version:
+        return PromotionNote(version=version, promotion="outside", reason="the alias was moved in MLflow by hand")
+    return PromotionNote(
+        version=version, promotion=latest.promotion, reason=latest.reason, who=latest.who, when=latest.when
+    )
+
+
+def _effective(entries: list[LogEntry], champion: str | None) -> list[LogEntry]:
+    """Entries that took effect: those carried through, and one cut off after it had set the alias."""
+    return [
+        entry for entry in entries if entry.outcome == "done" or (entry.outcome is None and entry.version == champion)
+    ]
+
+
+def find_previous(store: ModelStore) -> LogEntry | None:
+    """Return the promotion a rollback returns to; None where the log holds no earlier champion.
+
+    A promotion puts a version on top of those before it, a rollback takes the top off again. Where the alias was moved
+    by hand, the log's top itself is the previous champion.
+    """
+    champion = store.alias_version(CHAMPION)
+    stack: list[LogEntry] = []
+    for entry in _effective(read_promotions(store), champion):
+        if entry.action == "rollback":
+            while stack and stack[-1].version != entry.version:
+                stack.pop()
+        elif not stack or stack[-1].version != entry.version:
+            stack.append(entry)
+        else:
+            stack[-1] = entry
+    if stack and stack[-1].version == champion:
+        stack.pop()
+    return stack[-1] if stack else None
+
+
+def judge_version(store: ModelStore, version: str, *, policy: Policy | None = None) -> GateReport:
+    """Run the gates on a version's own bundle, and write their verdict to the version."""
+    champion = store.alias_version(CHAMPION)
+    with tempfile.TemporaryDirectory(prefix="synspect-gates-") as directory:
+        bundle = store.download(version, Path(directory) / "version")
+        other = store.download(champion, Path(directory) / "champion") if champion not in {None, version} else None
+        report = judge_bundle(policy or load_policy(), bundle, champion=other)
+    store.tag_version(version, GATES_TAG, report.in_words())
+    return report
+
+
+def promote(
+    store: ModelStore, version: str, *, report: GateReport, override: str | None = None, who: str | None = None
+) -> PromotionNote:
+    """Make a version champion by its gates, or against them with a reason that stays visible.
+
+    Raises
+    ------
+    GateError
+        If a gate failed and no override was given.
+    ConfigurationError
+        If the override gives no reason.
+    RegistryError
+        If MLflow fails, or another promotion set the alias at the same time.
+    """
+    store.find_version(version)
+    if override is not None:
+        override = _check_reason(override)
+    if not report.passed and override is None:
+        raise GateError(
+            f"version {version} stays where it is: {report.in_words()}; --override REASON promotes it anyway"
+        )
+    return _move_champion(
+        store,
+        LogEntry(
+            action="promote",
+            version=version,
+            previous=store.alias_version(CHAMPION),
+            promotion="gates" if report.passed else "override",
+            reason="" if report.passed else str(override),
+            who=who or _current_user(),
+            when=_now(),
+        ),
+    )
+
+
+def rollback(store: ModelStore, *, who: str | None = None) -> PromotionNote:
+    """Return to the previous champion, with the reason it was promoted for; raise `RegistryError` if there is none."""
+    target = find_previous(store)
+    if target is None:
+        raise RegistryError(f"model {store.name} has no earlier champion to return to; promote a version instead")
+    store.find_version(target.version)
+    return _move_champion(
+        store,
+        LogEntry(
+            action="rollback",
+            version=target.version,
+            previous=store.alias_version(CHAMPION),
+            promotion=target.promotion,
+            reason=target.reason,
+            who=who or _current_user(),
+            when=_now(),
+        ),
+    )
+
+
+def _move_champion(store: ModelStore, entry: LogEntry) -> PromotionNote:
+    # In order of time, and never the same for two who promote at once. MLflow allows no plus sign in a key.
+    stem = f"{_PREFIX}{entry.when.replace('+00:00', 'Z')}-{uuid.uuid4().hex[:6]}"
+    intent = {name: value for name, value in asdict(entry).items() if name != "outcome"}
+    store.append_log(f"{stem}/{_INTENT}", json.dumps(intent))
+    store.set_alias(CHAMPION, entry.version)
+    found = store.alias_version(CHAMPION)
+    store.append_log(f"{stem}/{_OUTCOME}", "done" if found == entry.version else f"failed: alias reads {found}")
+    if found != entry.version:
+        raise RegistryError(
+            f"champion reads version {found} after it was set to {entry.version}: another promotion ran at the same "
+            "time; look at `synspect registry list` and repeat"
+        )
+    return PromotionNote(
+        version=entry.version, promotion=entry.promotion, reason=entry.reason, who=entry.who, when=entry.when
+    )
+
+
+def _check_reason(reason: str) -> str:
+    reason = " ".join(reason.split())
+    if not 0 < len(reason) <= MAX_REASON:
+        raise ConfigurationError(f"an override needs a reason of 1 to {MAX_REASON} characters, got {len(reason)}")
+    return reason
+
+
+def _current_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user has no name
+        return f"uid {os.getuid()}"
+
+
+def _now() -> str:
+    return datetime.now(tz=UTC).isoformat(timespec="microseconds")

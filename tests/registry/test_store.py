@@ -1,0 +1,128 @@
+"""A real MLflow on SQLite: what is registered comes back byte for byte, and failures are one line."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from registry.bundle.directory import Bundle
+from registry.store import CANDIDATE, CHAMPION, ModelStore
+from spect.errors import BundleError, RegistryError
+from tests.support.tiny_bundle import build_tiny_bundle
+
+
+@pytest.fixture
+def store(mlflow_uri: str) -> ModelStore:
+    return ModelStore(mlflow_uri)
+
+
+def test_a_registered_bundle_comes_back_byte_for_byte(store: ModelStore, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    version = store.register_bundle(tiny_bundle)
+
+    downloaded = store.download(version, tmp_path / "downloaded")
+
+    assert downloaded.manifest_sha256 == tiny_bundle.manifest_sha256
+    for name in ("manifest.json", *tiny_bundle.manifest.files):
+        assert (downloaded.path / name).read_bytes() == (tiny_bundle.path / name).read_bytes()
+
+
+def test_a_new_version_is_the_candidate_and_says_where_it_comes_from(store: ModelStore, tiny_bundle: Bundle) -> None:
+    version = store.register_bundle(tiny_bundle, gates="all passed")
+
+    (facts,) = store.versions()
+    assert facts.version == version == store.alias_version(CANDIDATE)
+    assert facts.aliases == (CANDIDATE,)
+    assert facts.tags["run"] == "tiny"
+    assert facts.tags["gates"] == "all passed"
+    assert store.alias_version(CHAMPION) is None
+
+
+def test_a_version_is_found_again_by_its_manifest(store: ModelStore, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    other = build_tiny_bundle(tmp_path / "other", card="# Another\n")
+    first, second = store.register_bundle(tiny_bundle), store.register_bundle(other)
+
+    assert store.find_by_manifest(tiny_bundle.manifest_sha256) == first
+    assert store.find_by_manifest(other.manifest_sha256) == second
+    assert store.find_by_manifest("0" * 64) is None
+
+
+def test_mlflow_itself_can_load_the_version_and_draws_the_same(store: ModelStore, tiny_bundle: Bundle) -> None:
+    import mlflow
+    import onnx
+    import onnxruntime
+
+    from registry.bundle.generator import ReleasedGenerator
+    from spect.conditions import CONDITIONS
+
+    version = store.register_bundle(tiny_bundle)
+    mlflow.set_tracking_uri(store.uri)
+    model = mlflow.onnx.load_model(f"models:/synspect/{version}")
+    generator = ReleasedGenerator(tiny_bundle, threads=1)
+    inputs = generator.draw_inputs(CONDITIONS[0], seed=1, count=2)
+
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    feeds = {"latents": inputs.latents, "condition": inputs.condition, "quantities": inputs.quantities}
+    (model_images,) = session.run(None, feeds)
+
+    onnx.checker.check_model(model)
+    np.testing.assert_allclose(tiny_bundle.manifest.intensity_scale().to_counts(model_images), generator.run(inputs))
+
+
+def test_artifacts_lie_beside_the_database_wherever_the_command_was_started(
+    store: ModelStore, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    store.register_bundle(tiny_bundle)
+
+    assert list(elsewhere.iterdir()) == []
+    assert list((tmp_path / "mlartifacts").rglob("bundle/manifest.json"))
+
+
+def test_an_artifact_changed_inside_mlflow_is_refused(store: ModelStore, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    version = store.register_bundle(tiny_bundle)
+    (card,) = (tmp_path / "mlartifacts").rglob("bundle/card.md")
+    card.write_text("better")
+
+    with pytest.raises(BundleError, match=r"card\.md has sha256"):
+        store.download(version, tmp_path / "downloaded")
+
+
+def test_another_whole_bundle_in_its_place_is_refused(store: ModelStore, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    version = store.register_bundle(tiny_bundle)
+    store.tag_version(version, "manifest_sha256", "0" * 64)
+
+    with pytest.raises(BundleError, match="is not the bundle that was registered"):
+        store.download(version, tmp_path / "downloaded")
+
+
+def test_an_unknown_version_names_those_that_exist(store: ModelStore, tiny_bundle: Bundle) -> None:
+    with pytest.raises(RegistryError, match="there is none: release a run first"):
+        store.find_version("1")
+    store.register_bundle(tiny_bundle)
+    with pytest.raises(RegistryError, match="has no version 'seven' .* there is 1"):
+        store.find_version("seven")
+
+
+def test_only_two_aliases_exist(store: ModelStore, tiny_bundle: Bundle) -> None:
+    version = store.register_bundle(tiny_bundle)
+
+    with pytest.raises(RegistryError, match="'staging' is no alias"):
+        store.set_alias("staging", version)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://user:secret@127.0.0.1:9", "file:///tmp/mlruns-of-nobody", "nonsense://x", "sqlite:////dev/null/mlflow.db"],
+)
+def test_an_mlflow_that_cannot_be_used_is_one_line_and_quick(uri: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(RegistryError, match=r"^MLflow at .* cannot be used: .*; start it, or set") as caught:
+        ModelStore(uri).versions()
+
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert time.monotonic() - started < 20
