@@ -59,12 +59,12 @@ def soften(outline: Outline) -> SoftOutline:
     """Give the outline its grey edge."""
     spacing = outline.pixel_spacing_mm
     factor = max(1, round(WORKING_SPACING_MM / spacing))
-    blocks = [_occupied_blocks(outline.mask, axis, factor, MARGIN_MM / spacing) for axis in (0, 1)]
+    blocks = [_occupied_blocks(outline.parts, axis, factor, MARGIN_MM / spacing) for axis in (0, 1)]
     share = _block_mean(outline.blurred, blocks, factor) / outline.reference_counts
-    values = _grey_edge(share, _block_mean(outline.mask, blocks, factor), factor * spacing)
+    values = _grey_edge(share, _block_mean(outline.parts, blocks, factor), factor * spacing)
     y, x = (
         ((first + (np.arange(count) + 0.5)) * factor - side / 2) * spacing
-        for (first, count), side in zip(blocks, outline.mask.shape, strict=True)
+        for (first, count), side in zip(blocks, outline.parts.shape, strict=True)
     )
     total = values.sum()
     centroid_x, centroid_y = float(values.sum(axis=0) @ x / total), float(values.sum(axis=1) @ y / total)

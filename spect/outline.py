@@ -16,6 +16,9 @@ BLUR_SIGMA_MM = 2.0
 OUTLINE_SHARE = 0.15
 REFERENCE_PERCENTILE = 99.5
 
+# At the cerebellum the threshold may cut off a temporal pole, a quarter of the largest component; noise is far smaller.
+PART_SHARE = 0.1
+
 # No brain section that is asked for here is smaller; noise alone makes specks of less.
 MINIMUM_AREA_MM2 = 1000.0
 
@@ -24,7 +27,8 @@ MINIMUM_AREA_MM2 = 1000.0
 class Outline:
     """The filled outline of one slice and what it was found from."""
 
-    mask: Mask  # (rows, columns)
+    mask: Mask  # (rows, columns), the largest component
+    parts: Mask  # (rows, columns), with what the threshold cut off from it: a temporal pole beside the cerebellum
     blurred: Slice  # (rows, columns), counts
     reference_counts: float  # the blurred slice's 99.5th percentile
     pixel_spacing_mm: float
@@ -46,8 +50,15 @@ def trace_outline(counts: Slice, pixel_spacing_mm: float) -> Outline | None:
     reference = upper_percentile(blurred, REFERENCE_PERCENTILE)
     if not reference > 0:
         return None
-    mask = _fill_holes(_largest_component(blurred > OUTLINE_SHARE * reference))
-    outline = Outline(mask=mask, blurred=blurred, reference_counts=reference, pixel_spacing_mm=pixel_spacing_mm)
+    largest, parts = _large_components(blurred > OUTLINE_SHARE * reference)
+    mask = _fill_holes(largest)
+    outline = Outline(
+        mask=mask,
+        parts=mask if parts is largest else _fill_holes(parts),
+        blurred=blurred,
+        reference_counts=reference,
+        pixel_spacing_mm=pixel_spacing_mm,
+    )
     if outline.area_mm2 < MINIMUM_AREA_MM2 or mask.all():
         return None
     return outline
@@ -64,14 +75,16 @@ def upper_percentile(values: Slice, percentile: float) -> float:
     return low + (high - low) * (position - below)
 
 
-def _largest_component(mask: Mask) -> Mask:
+def _large_components(mask: Mask) -> tuple[Mask, Mask]:
+    """Return the largest component, and all that have at least a tenth of its area; one object where they agree."""
     labels, found = scipy.ndimage.label(mask)
     if found <= 1:
-        return mask
+        return mask, mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     largest: Mask = labels == sizes.argmax()
-    return largest
+    large = sizes >= PART_SHARE * sizes.max()
+    return largest, (large[labels] if np.count_nonzero(large) > 1 else largest)
 
 
 def _fill_holes(mask: Mask) -> Mask:
