@@ -1,0 +1,338 @@
+"""Patients to slices: who is in a simulated cohort, and one seed a patient, over all cores."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohort.anatomy import BRAIN_CENTER_MM, Array, Axes, Brain, Template, load_template
+from cohort.imaging import Camera
+from cohort.ischaemia import Disease, Side, draw_disease
+from cohort.perfusion import BloodFlow
+from cohort.store import Cohort, CohortDescription, build_cohort
+from spect.conditions import CONDITIONS, Level, Pattern
+from spect.errors import CohortError
+from spect.sampling import check_seed
+
+SIMULATOR_VERSION = "1"
+INTENSITY_UNIT = "mL/100g/min"
+MATRICES = (64, 128)
+
+# Axial planes that make up a slice: 3 mm apart, enough for an axial response 10 mm wide.
+SLAB_MM = np.arange(-9, 10, 3, dtype=np.float32)
+FINE_MATRIX = 128
+HEAD_ROWS = slice(8, 120)  # the window of the field that a head can fill, in rows and columns of the fine matrix
+HEAD_COLUMNS = slice(16, 112)
+
+
+class Preset(StrEnum):
+    """Who is in the cohort."""
+
+    PAPER = "paper"  # Werner et al. 2022: 416 patients, 938 slices
+    SMALL = "small"  # a tenth of it
+    TEST = "test"  # one slice a patient, 500 a condition: what models are proven on
+
+
+PRESET_PATIENTS = {Preset.PAPER: 416, Preset.SMALL: 42, Preset.TEST: 4000}
+# Part of every patient's seed: no preset repeats a patient of another, whatever its --seed.
+PRESET_STREAM = {Preset.PAPER: 0, Preset.SMALL: 1, Preset.TEST: 2}
+
+_CER, _BG, _COR = Level.CEREBELLUM, Level.BASAL_GANGLIA, Level.CORTEX
+# Patients behind the table of Werner et al. 2022 (ours: the paper does not say); they sum to its 938 slices.
+PATIENT_GROUPS: tuple[tuple[Pattern, tuple[Level, ...], int], ...] = (
+    (Pattern.NORMAL, (_CER, _BG, _COR), 129),
+    (Pattern.NORMAL, (_CER, _BG), 45),
+    (Pattern.NORMAL, (_CER,), 74),
+    (Pattern.UNILATERAL, (_CER, _BG, _COR), 66),
+    (Pattern.UNILATERAL, (_BG, _COR), 43),
+    (Pattern.UNILATERAL, (_BG,), 7),
+    (Pattern.BILATERAL, (_BG, _COR), 44),
+    (Pattern.BILATERAL, (_COR,), 8),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientPlan:
+    """One patient to simulate."""
+
+    name: str
+    pattern: Pattern
+    levels: tuple[Level, ...]  # that show the disease
+    imaged: tuple[Level, ...]  # that the cohort holds
+    split: str
+    seed: tuple[int, int, int]  # cohort seed, preset stream, patient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedSlice:
+    """One slice and what only the simulator knows of it."""
+
+    counts: Array  # (matrix, matrix)
+    level: Level
+    plan: PatientPlan
+    side: Side
+    territory: str
+    severity: float  # share of flow lost in the diseased hemisphere's part of the slab
+    left_right_ratio: float  # of flow, before the camera
+    mean_flow: float  # of tissue, before the camera, mL/100g/min
+    midline_shift_mm: float  # of the middle of the field to the plane x = 0, positive to image right
+    midline_angle_deg: float  # of the line x cos + y sin = shift, as `spect.midline` has it
+
+
+Progress = Callable[[int], None]
+
+
+def simulate_cohort(
+    preset: Preset = Preset.PAPER,
+    *,
+    patients: int | None = None,
+    matrix: int = 128,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Cohort:
+    """Simulate a cohort; the same for any number of workers.
+
+    Parameters
+    ----------
+    patients
+        How many; the preset's own number where None. The mix of conditions is kept.
+    workers
+        Processes; all cores where None, none but this one where 1.
+    progress
+        Called with the number of slices of every patient done.
+
+    Raises
+    ------
+    CohortError
+        A matrix nobody reconstructs here, or no patients.
+    """
+    if matrix not in MATRICES:
+        raise CohortError(f"matrix must be one of {', '.join(map(str, MATRICES))}, got {matrix}")
+    plans = plan_patients(preset, patients=patients, seed=check_seed(seed))
+    slices: list[SimulatedSlice] = []
+    for made in _simulate_all(plans, Camera(matrix=matrix), workers or os.cpu_count() or 1):
+        slices += made
+        if progress is not None:
+            progress(len(made))
+    description = CohortDescription(
+        name=preset.value,
+        pixel_spacing_mm=Camera(matrix=matrix).pixel_spacing_mm,
+        intensity_unit=INTENSITY_UNIT,
+        intensity_scaling="whole-cohort",
+        source="simulated",
+        simulator_version=SIMULATOR_VERSION,
+        seed=seed,
+    )
+    return build_cohort(_to_arrays(slices), description)
+
+
+def parse_preset(name: str) -> Preset:
+    """Turn "paper" into `Preset.PAPER`; raise `CohortError` naming the choices."""
+    try:
+        return Preset(name)
+    except ValueError:
+        raise CohortError(f"unknown preset {name!r}; use one of {', '.join(Preset)}") from None
+
+
+def count_slices(preset: Preset, *, patients: int | None = None) -> int:
+    """How many slices a cohort of so many patients holds."""
+    return sum(len(plan.imaged) for plan in plan_patients(preset, patients=patients, seed=0))
+
+
+def plan_patients(preset: Preset, *, patients: int | None, seed: int) -> list[PatientPlan]:
+    """Who is in the cohort, in order; raise `CohortError` for fewer than eight patients."""
+    count = PRESET_PATIENTS[preset] if patients is None else patients
+    if count < len(CONDITIONS):
+        raise CohortError(f"a cohort needs at least {len(CONDITIONS)} patients, one a condition, got {count}")
+    if preset is Preset.TEST:
+        return [_plan_test_patient(patient, seed) for patient in range(count)]
+    sizes = apportion([size for _, _, size in PATIENT_GROUPS], count)
+    plans: list[PatientPlan] = []
+    for pattern in Pattern:
+        groups = [(levels, sizes[i]) for i, (of, levels, _) in enumerate(PATIENT_GROUPS) if of is pattern]
+        members = [levels for levels, size in groups for _ in range(size)]
+        for position, levels in enumerate(members):
+            patient = len(plans)
+            plans.append(
+                PatientPlan(
+                    name=f"{preset.value}-{patient:05d}",
+                    pattern=pattern,
+                    levels=levels,
+                    imaged=levels,
+                    # Every fourth of a pattern: patients are exchangeable, so no draw is needed for 75 / 25.
+                    split="selection" if position % 4 == 1 else "train",
+                    seed=(seed, PRESET_STREAM[preset], patient),
+                )
+            )
+    return plans
+
+
+def _plan_test_patient(patient: int, seed: int) -> PatientPlan:
+    condition = CONDITIONS[patient % len(CONDITIONS)]
+    groups = [group for group in PATIENT_GROUPS if group[0] is condition.pattern and condition.level in group[1]]
+    weights = np.array([size for _, _, size in groups], dtype=float)
+    # The disease is drawn for the levels such a patient has in the paper's cohort; one of them is imaged.
+    rng = np.random.default_rng([seed, PRESET_STREAM[Preset.TEST], patient, 1])
+    levels = groups[int(rng.choice(len(groups), p=weights / weights.sum()))][1]
+    return PatientPlan(
+        name=f"{Preset.TEST.value}-{patient:05d}",
+        pattern=condition.pattern,
+        levels=levels,
+        imaged=(condition.level,),
+        split="test",
+        seed=(seed, PRESET_STREAM[Preset.TEST], patient),
+    )
+
+
+def apportion(sizes: Sequence[int], total: int) -> list[int]:
+    """Scale `sizes` to sum to `total`, each at least one, by largest remainders."""
+    quotas = np.array(sizes) * total / sum(sizes)
+    shares = np.maximum(np.floor(quotas), 1)
+    while shares.sum() < total:
+        shares[np.argmax(quotas - shares)] += 1
+    while shares.sum() > total:
+        shares[np.argmax(np.where(shares > 1, shares - quotas, -np.inf))] -= 1
+    return [int(share) for share in shares]
+
+
+def simulate_patient(plan: PatientPlan, camera: Camera, template: Template) -> list[SimulatedSlice]:
+    """Draw one patient and cut the imaged levels from the same brain and disease."""
+    # Each part has its own stream: a change in one leaves the others' draws alone.
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(plan.seed).spawn(5)]
+    brain = Brain.draw(streams[0])
+    flow = BloodFlow.draw(streams[1])
+    disease = draw_disease(plan.pattern, plan.levels, streams[2])
+    planes = _draw_planes(streams[3])
+    noise = dict(zip(Level, streams[4].spawn(len(Level)), strict=True))
+    return [
+        _cut_slice(plan, level, planes[level], (brain, flow, disease), camera, template, noise[level])
+        for level in plan.imaged
+    ]
+
+
+def _draw_planes(rng: np.random.Generator) -> dict[Level, float]:
+    jitter = rng.normal(0, 1.5, 3)
+    return {_CER: -36 + jitter[0], _BG: 6 + jitter[1], _COR: float(rng.uniform(40, 45)) + jitter[2] / 3}
+
+
+def _cut_slice(
+    plan: PatientPlan,
+    level: Level,
+    plane_mm: float,
+    patient: tuple[Brain, BloodFlow, Disease],
+    camera: Camera,
+    template: Template,
+    rng: np.random.Generator,
+) -> SimulatedSlice:
+    brain, flow, disease = patient
+    axes = _slab_axes(plane_mm)
+    mni_mm = brain.locate(axes)
+    healthy = flow.evaluate(template, brain, axes, mni_mm)
+    weights = np.exp(-0.5 * (SLAB_MM / camera.axial_sigma_mm) ** 2)
+    weights = (weights / weights.sum()).astype(np.float32)
+    diseased = healthy * disease.factor(mni_mm) if disease.hemispheres else healthy
+    before, after = (np.einsum("xyz,z->yx", volume, weights) for volume in (healthy, diseased))
+    activity = _on_matrix(after, camera.matrix)
+    share = _counts_share(activity, camera, flow.total(template))
+    shift_mm, angle_deg = _find_true_midline(axes, mni_mm)
+    mni_x = mni_mm[0, :, :, len(SLAB_MM) // 2].T
+    return SimulatedSlice(
+        counts=camera.acquire(activity, share, rng),
+        level=level,
+        plan=plan,
+        side=disease.side,
+        territory=disease.territories,
+        severity=_severity(before, after, mni_x),
+        left_right_ratio=float(after[mni_x < 0].sum() / after[mni_x > 0].sum())
+        / float(before[mni_x < 0].sum() / before[mni_x > 0].sum()),
+        mean_flow=float(after[before > 5].mean()),
+        midline_shift_mm=shift_mm,
+        midline_angle_deg=angle_deg,
+    )
+
+
+def _slab_axes(plane_mm: float) -> Axes:
+    """Person's coordinates of the slab, columns first: x falls from image left (patient right), y from the top."""
+    centers = ((FINE_MATRIX - 1) / 2 - np.arange(FINE_MATRIX, dtype=np.float32)) * np.float32(256 / FINE_MATRIX)
+    depth = SLAB_MM + np.float32(plane_mm - BRAIN_CENTER_MM[2])
+    return centers[HEAD_COLUMNS], centers[HEAD_ROWS], depth
+
+
+def _on_matrix(window: Array, matrix: int) -> Array:
+    """Lay the head's window (rows, columns) into the field, binned to the camera's matrix."""
+    field = np.zeros((FINE_MATRIX, FINE_MATRIX), dtype=np.float32)
+    field[HEAD_ROWS, HEAD_COLUMNS] = window
+    step = FINE_MATRIX // matrix
+    binned: Array = field.reshape(matrix, step, matrix, step).mean(axis=(1, 3))
+    return binned
+
+
+def _counts_share(activity: Array, camera: Camera, brain_total: float) -> float:
+    """Share of the study's counts that falls on the slice, as thick as the axial filter makes it count."""
+    volume_ml = camera.pixel_spacing_mm**2 * camera.effective_thickness_mm / 1000
+    return float(activity.sum(dtype=np.float64)) * volume_ml / brain_total
+
+
+def _severity(before: Array, after: Array, mni_x: Array) -> float:
+    """Share of flow lost in the hemisphere that lost more."""
+    lost = [1 - float(after[half].sum() / before[half].sum()) for half in (mni_x < 0, mni_x > 0)]
+    return max(lost)
+
+
+def _find_true_midline(axes: Axes, mni_mm: Array) -> tuple[float, float]:
+    """Shift (mm to image right) and angle (degrees) of the line where MNI x is 0, in the middle plane of the slab."""
+    mni_x = mni_mm[0, :, :, len(SLAB_MM) // 2]  # (columns, rows)
+    rows = slice(len(axes[1]) // 4, -len(axes[1]) // 4)
+    crossing = [float(np.interp(0.0, -column, -axes[0])) for column in mni_x[:, rows].T]
+    slope, shift = np.polyfit(-axes[1][rows], crossing, 1)
+    angle = np.arctan(-slope)
+    return float(shift * np.cos(angle)), float(np.rad2deg(angle))
+
+
+def _to_arrays(slices: list[SimulatedSlice]) -> dict[str, NDArray[np.generic]]:
+    numbers = ("severity", "left_right_ratio", "mean_flow", "midline_shift_mm", "midline_angle_deg")
+    return {
+        "counts": np.stack([one.counts for one in slices]).astype(np.float32),
+        "level": np.array([one.level.value for one in slices]),
+        "pattern": np.array([one.plan.pattern.value for one in slices]),
+        "patient": np.array([one.plan.name for one in slices]),
+        "split": np.array([one.plan.split for one in slices]),
+        "truth_side": np.array([one.side.value for one in slices]),
+        "truth_territory": np.array([one.territory for one in slices]),
+        **{f"truth_{name}": np.array([getattr(one, name) for one in slices], dtype=np.float32) for name in numbers},
+    }
+
+
+def _simulate_all(plans: list[PatientPlan], camera: Camera, workers: int) -> Iterator[list[SimulatedSlice]]:
+    template = load_template()
+    if workers == 1:
+        for plan in plans:
+            yield simulate_patient(plan, camera, template)
+        return
+    # spawn: forking a process whose libraries run threads can hang.
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(template, camera))
+    try:
+        yield from executor.map(_simulate_in_worker, plans, chunksize=4)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+_worker_scene: list[tuple[Template, Camera]] = []  # what a worker process was started with
+
+
+def _start_worker(template: Template, camera: Camera) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _worker_scene.append((template, camera))
+
+
+def _simulate_in_worker(plan: PatientPlan) -> list[SimulatedSlice]:
+    template, camera = _worker_scene[0]
+    return simulate_patient(plan, camera, template)
