@@ -1,0 +1,59 @@
+"""`synspect cohort import`: acquired scans to a de-identified cohort."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+
+def import_scans(
+    source: Annotated[Path, typer.Argument(help="A NIfTI, npz or npy file, or a directory of them.")],
+    directory: Annotated[Path, typer.Argument(help="Directory to write; new, empty, or a cohort to replace.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV, one row a file: file,pattern and optionally level,patient.")
+    ] = None,
+    pattern: Annotated[str | None, typer.Option(help="Pattern of every file: normal, unilateral or bilateral.")] = None,
+    planes: Annotated[
+        str, typer.Option(help="Heights in mm (MNI z) at which volumes are cut.")
+    ] = "CER=-36,BG=6,COR=40",
+    scaling: Annotated[
+        str, typer.Option(help="whole-cohort keeps counts; per-slice divides each slice by its maximum.")
+    ] = "whole-cohort",
+    seed: Annotated[int, typer.Option(help="Of the split of patients into train, selection and test.")] = 0,
+) -> None:
+    """Import acquired scans: cut, fitted into the field, de-identified, split by patient.
+
+    Patients become keyed hashes; the key stays in SYNSPECT_HOME. What was read, mended and skipped is printed and kept
+    in import-report.json.
+
+    Example: synspect cohort import scans/ cohorts/ours --labels labels.csv
+    """
+    from cohort.deidentify import load_pseudonyms
+    from cohort.import_report import save_report
+    from cohort.importer import ImportSettings, import_cohort, parse_scaling
+    from cohort.store import check_destination, save_cohort
+    from spect.formats.planes import parse_planes
+    from spect.sampling import check_seed
+
+    settings = ImportSettings(
+        labels=labels,
+        pattern=pattern,
+        planes=parse_planes(planes),
+        scaling=parse_scaling(scaling),
+        seed=check_seed(seed),
+    )
+    check_destination(directory)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Reading", total=None)
+        cohort, report = import_cohort(
+            source,
+            settings,
+            load_pseudonyms(),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    save_cohort(cohort, directory)
+    save_report(report, directory)
+    for line in report.lines():
+        typer.echo(line)
