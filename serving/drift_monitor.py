@@ -85,7 +85,7 @@ class DriftMonitor:
         self._metrics = metrics
         self._settings = settings or MonitorSettings()
         self._models: dict[str, _Watched] = {}
-        self._offers: queue.Queue[_Offer] = queue.Queue()
+        self._offers: queue.Queue[_Offer | None] = queue.Queue()  # None wakes the thread to stop
         self._lock = threading.Lock()  # guards the models, the tallies and the number of waiting slices
         self._tallies: Counter[tuple[str, Condition, SliceOutcome]] = Counter()
         self._waiting = 0
@@ -125,6 +125,7 @@ class DriftMonitor:
     def close(self, timeout_seconds: float = 5.0) -> None:
         """Stop the thread after the slice it measures, write the counts and let go of the store."""
         self._stop.set()
+        self._offers.put_nowait(None)
         if self._thread is not None:
             self._thread.join(timeout_seconds)
         self._write_tallies()
@@ -199,6 +200,8 @@ class DriftMonitor:
             except queue.Empty:
                 self._write_tallies()
                 continue
+            if offer is None:
+                return
             for row in range(len(offer.counts)):
                 started = time.thread_time()
                 try:

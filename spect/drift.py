@@ -7,7 +7,7 @@ outside them: a champion is allowed a mean-counts ratio of 0.97 and must not ala
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.stats
@@ -217,7 +217,7 @@ def _judge_change(question: _Question) -> Judgement:
     reference = question.known.reference.moments(question.feature)
     if reference is None:
         return question.without_reference(DriftTest.SHIFT)
-    sample = question.moments(question.values)
+    sample = _with_error_of_one_population(question.moments(question.values), reference)
     confidence = 1 - question.profile.false_alarm_rate / (2 * question.profile.tests)  # two statistics a feature
     changes = [_change(difference_of_means(sample, reference, confidence=confidence), sample.mean - reference.mean)]
     if sample.sd > 0 and reference.sd > 0:
@@ -226,6 +226,16 @@ def _judge_change(question: _Question) -> Judgement:
     score, threshold = max(changes, key=lambda change: change[0] / change[1])
     verdict = DriftVerdict.DRIFT if score > threshold else DriftVerdict.OK
     return question.answer(DriftTest.SHIFT, verdict, score=score, threshold=threshold)
+
+
+def _with_error_of_one_population(sample: Moments, reference: Moments) -> Moments:
+    """Return the sample with no smaller a relative error of its SD than the reference's would be at its size.
+
+    The question is whether both are one population. A few scans that happen to lie close together have a small SD and
+    a small bootstrap error of it at once, which would raise false alarms.
+    """
+    expected = reference.log_sd_error * math.sqrt(reference.units / sample.units)
+    return replace(sample, log_sd_error=max(sample.log_sd_error, expected))
 
 
 def _change(estimate: Estimate, difference: float) -> tuple[float, float]:

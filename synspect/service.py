@@ -14,6 +14,7 @@ import numpy as np
 
 from spect.errors import FormatError, RequestError, ServiceError
 from spect.formats import npz
+from spect.scan_check import ScanSet
 from spect.slices import Counts, SyntheticBatch
 from synspect.source import Order
 
@@ -108,12 +109,29 @@ class ServiceSource:
             raise ServiceError(f"{self._url}/v1/quantify left slices out; is it synspect of this version?")
         return slices
 
+    def check_drift(self, scans: ScanSet) -> dict[str, Any]:
+        """POST /v1/drift/check."""
+        upload = io.BytesIO()
+        labels = {"level": scans.level, "pattern": scans.pattern, "patient": scans.patient}
+        spacing = np.float64(scans.measured_in.pixel_spacing_mm)
+        npz.write_arrays(upload, {"counts": scans.counts, **labels, "pixel_spacing_mm": spacing})
+        fields = {
+            "intensity_unit": scans.measured_in.intensity_unit,
+            "intensity_scaling": scans.measured_in.intensity_scaling,
+        }
+        answer = self._json("/v1/drift/check", upload=upload.getvalue(), fields=fields)
+        if not {"verdict", "slices", "unmeasurable", "judgements"} <= set(answer):
+            raise ServiceError(f"{self._url}/v1/drift/check gave no judgements; is it synspect of this version?")
+        return answer
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def _json(self, path: str, *, upload: bytes | None = None) -> dict[str, Any]:
-        response = self._send(path, upload=upload)
+    def _json(
+        self, path: str, *, upload: bytes | None = None, fields: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        response = self._send(path, upload=upload, fields=fields)
         try:
             answer = response.json()
         except ValueError:
@@ -123,13 +141,18 @@ class ServiceSource:
         return answer
 
     def _send(
-        self, path: str, *, body: Mapping[str, object] | None = None, upload: bytes | None = None
+        self,
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        upload: bytes | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """GET, or POST where there is a body or an upload; return a success or raise."""
         files = None if upload is None else {"file": ("slices.npz", upload, _NPZ)}
         method = "GET" if body is None and files is None else "POST"
         try:
-            response = self._http.request(method, path, json=body, files=files)
+            response = self._http.request(method, path, json=body, files=files, data=fields)
         except httpx.TimeoutException:
             raise ServiceError(f"{self._url} did not answer in time; ask for fewer slices or try again later") from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:

@@ -1,0 +1,125 @@
+"""`synspect drift check`: are new scans still like those the released model stands for."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from cohort.store import Cohort
+    from spect.scan_check import ScanSet
+
+app = typer.Typer(help="Compare new scans with the reference of a released model.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None: ...
+
+
+@app.command()
+def check(
+    cohort: Annotated[Path, typer.Argument(help="Cohort directory of the new scans.")],
+    url: Annotated[str | None, typer.Option(help="Address of a service whose model is asked.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Directory of a bundle; models/reference if neither is given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Judge a cohort of scans against the reference scans in the model's profile, patients bootstrapped on both sides.
+
+    Shift: does any feature differ at all. Distance: do mean counts or left/right ratio differ beyond their margin.
+    With --url the slices are sent to the service, patients as numbers only. A verdict of drift is an answer, not a
+    failure: the exit code is 0.
+
+    Example: synspect drift check cohorts/spring --bundle models/reference
+    """
+    from cohort.store import load_cohort
+    from spect.errors import RequestError
+
+    if url is not None and bundle is not None:
+        raise RequestError("a url and a bundle were both given; the reference is that of one of them")
+    scans = _scans_of(load_cohort(cohort))
+    answer = _ask_service(url, scans) if url is not None else _check_here(bundle, scans, quiet=as_json)
+    if as_json:
+        typer.echo(json.dumps(answer))
+    else:
+        _print(answer, cohort)
+
+
+def _scans_of(cohort: "Cohort") -> "ScanSet":
+    import numpy as np
+
+    from spect.drift import Comparability
+    from spect.scan_check import ScanSet
+
+    # Which slices share a patient is all that is needed of patients.
+    _, number = np.unique(cohort.patient, return_inverse=True)
+    return ScanSet(
+        counts=cohort.counts,
+        level=cohort.level,
+        pattern=cohort.pattern,
+        patient=number.astype(np.str_),
+        measured_in=Comparability(
+            intensity_unit=cohort.description.intensity_unit,
+            intensity_scaling=cohort.description.intensity_scaling,
+            pixel_spacing_mm=cohort.description.pixel_spacing_mm,
+        ),
+    )
+
+
+def _check_here(bundle: Path | None, scans: "ScanSet", *, quiet: bool) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from registry.bundle.directory import load_bundle
+    from spect.profile import ReferenceProfile
+    from spect.scan_check import check_scans
+    from synspect.source import find_reference_bundle
+
+    released = load_bundle(bundle or find_reference_bundle())
+    profile = ReferenceProfile.from_json(released.profile_path.read_bytes())
+    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("Measuring slices", total=len(scans))
+        return check_scans(profile, scans, progress=lambda slices: progress.advance(task, slices)).to_dict()
+
+
+def _ask_service(url: str, scans: "ScanSet") -> dict[str, Any]:
+    from synspect.service import ServiceSource
+
+    source = ServiceSource(url)
+    try:
+        return source.check_drift(scans)
+    finally:
+        source.close()
+
+
+def _print(answer: dict[str, Any], cohort: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{cohort}: {answer['verdict']}", title_justify="left")
+    for heading in ("condition", "test", "feature", "verdict", "slices", "score", "threshold", "effect", "note"):
+        table.add_column(heading)
+    for one in answer["judgements"]:
+        table.add_row(
+            f"{one['level']}/{one['pattern']}",
+            one["test"],
+            one["feature"],
+            one["verdict"],
+            str(one["slices"]),
+            *(f"{one[name]:.2f}" if name in one else "" for name in ("score", "threshold")),
+            _describe_effect(one.get("effect")),
+            one.get("note", ""),
+        )
+    console = Console()
+    console.print(table)
+    if answer["unmeasurable"]:
+        console.print(f"{answer['unmeasurable']} of {answer['slices']} slices show no brain outline and were left out")
+
+
+def _describe_effect(effect: dict[str, float] | None) -> str:
+    if effect is None:
+        return ""
+    interval = f"{effect['value']:.3f} [{effect['low']:.3f}, {effect['high']:.3f}]"
+    return f"{interval}, margin {effect['margin_low']:g} to {effect['margin_high']:g}"
