@@ -100,14 +100,12 @@ def find_previous(store: ModelStore) -> LogEntry | None:
 
 
 def judge_version(store: ModelStore, version: str, *, policy: Policy | None = None) -> GateReport:
-    """Run the gates on a version's own bundle, and write their verdict to the version."""
+    """Run the gates on a version's own bundle, and against the champion; nothing is changed."""
     champion = store.alias_version(CHAMPION)
     with tempfile.TemporaryDirectory(prefix="synspect-gates-") as directory:
         bundle = store.download(version, Path(directory) / "version")
         other = store.download(champion, Path(directory) / "champion") if champion not in {None, version} else None
-        report = judge_bundle(policy or load_policy(), bundle, champion=other)
-    store.tag_version(version, GATES_TAG, report.in_words())
-    return report
+        return judge_bundle(policy or load_policy(), bundle, champion=other)
 
 
 def promote(
@@ -124,9 +122,10 @@ def promote(
     RegistryError
         If MLflow fails, or another promotion set the alias at the same time.
     """
-    store.find_version(version)
     if override is not None:
         override = _check_reason(override)
+    store.find_version(version)
+    store.tag_version(version, GATES_TAG, report.in_words())
     if not report.passed and override is None:
         raise GateError(
             f"version {version} stays where it is: {report.in_words()}; --override REASON promotes it anyway"

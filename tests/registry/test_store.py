@@ -103,7 +103,7 @@ def test_an_unknown_version_names_those_that_exist(store: ModelStore, tiny_bundl
     with pytest.raises(RegistryError, match="there is none: release a run first"):
         store.find_version("1")
     store.register_bundle(tiny_bundle)
-    with pytest.raises(RegistryError, match="has no version 'seven' .* there is 1"):
+    with pytest.raises(RegistryError, match=r"has no version 'seven' .* there is 1"):
         store.find_version("seven")
 
 

@@ -1,0 +1,216 @@
+"""`synspect registry ...` and `synspect build`: what is released, what is champion, and where it goes."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from registry.gates import GateReport, GateRow
+    from registry.store import ModelStore
+
+app = typer.Typer(help="List released versions, promote one to champion, roll back, follow it.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Option("--name", help="Registered model.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_DEFAULT_NAME = "synspect"
+_STYLES = {"pass": "green", "fail": "bold red", "reported": "dim"}
+
+
+@app.command("list")
+def list_versions(name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
+    """List every version with its aliases, its gates, and how the champion became one.
+
+    Example: synspect registry list
+    """
+    from registry.promotion import describe_alias
+    from registry.store import CHAMPION, ModelStore
+
+    store = ModelStore(name=name)
+    versions = store.versions()
+    champion = describe_alias(store, CHAMPION)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "versions": [
+                        {"version": v.version, "aliases": v.aliases, "created_at": v.created_at, **v.tags}
+                        for v in versions
+                    ],
+                    "champion": champion.model_dump() if champion else None,
+                },
+                indent=2,
+            )
+        )
+        return
+    if not versions:
+        Console(markup=False).print(f"model {name} has no version yet: release a run first")
+        return
+    table = Table("version", "alias", "promotion", "reason", "gates", "run", "created")
+    for fact in versions:
+        is_champion = champion is not None and champion.version == fact.version
+        promotion, reason = (champion.promotion, champion.reason) if champion and is_champion else ("", "")
+        gates, run = fact.tags.get("gates", ""), fact.tags.get("run", "")
+        cells = (fact.version, ", ".join(fact.aliases), promotion, reason, gates, run, fact.created_at)
+        table.add_row(*map(Text, cells))
+    Console(markup=False).print(table)
+
+
+@app.command()
+def show(version: str, name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
+    """Show one version (a number, candidate or champion): its tags, its gates and its part in the promotion log.
+
+    Example: synspect registry show champion
+    """
+    from dataclasses import asdict
+
+    from registry.promotion import judge_version, read_promotions
+    from registry.store import ModelStore
+
+    store = ModelStore(name=name)
+    version = _resolve(store, version)
+    facts = store.find_version(version)
+    report = judge_version(store, version)
+    history = [asdict(entry) for entry in read_promotions(store) if version in {entry.version, entry.previous}]
+    if as_json:
+        typer.echo(json.dumps({**asdict(facts), **report.to_dict(), "log": history}, indent=2))
+        return
+    console = Console(markup=False)
+    console.print(f"version {version} of {name}, created {facts.created_at} {' '.join(facts.aliases)}")
+    for tag, value in sorted(facts.tags.items()):
+        console.print(f"  {tag}: {value}")
+    console.print(build_gate_table(report))
+    for entry in history:
+        console.print(
+            f"{entry['when']} {entry['who']}: {entry['action']} {entry['version']} by {entry['promotion']} "
+            f"{entry['reason']} ({entry['outcome'] or 'cut off'})"
+        )
+
+
+@app.command()
+def promote(
+    version: str,
+    override: Annotated[
+        str | None, typer.Option("--override", metavar="REASON", help="Promote although gates fail; kept and shown.")
+    ] = None,
+    name: Name = _DEFAULT_NAME,
+    as_json: AsJson = False,
+) -> None:
+    """Run the gates on a version (a number or candidate) and make it champion if all pass.
+
+    Example: synspect registry promote candidate
+    """
+    from registry.promotion import judge_version
+    from registry.promotion import promote as promote_version
+    from registry.store import ModelStore
+
+    store = ModelStore(name=name)
+    version = _resolve(store, version)
+    report = judge_version(store, version)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        Console(markup=False).print(build_gate_table(report))
+    note = promote_version(store, version, report=report, override=override)
+    if not as_json:
+        how = "by its gates" if note.promotion == "gates" else f"by override: {note.reason}"
+        Console(markup=False).print(f"version {note.version} is champion {how}")
+
+
+@app.command()
+def rollback(name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
+    """Return to the champion before this one.
+
+    Example: synspect registry rollback
+    """
+    from registry.promotion import rollback as roll_back
+    from registry.store import ModelStore
+
+    note = roll_back(ModelStore(name=name))
+    typer.echo(note.model_dump_json(indent=2) if as_json else f"version {note.version} is champion again")
+
+
+@app.command()
+def follow(
+    alias: Annotated[str, typer.Argument(help="champion or candidate")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory a server serves (DIR/current).")],
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once and stop.")] = False,
+    name: Name = _DEFAULT_NAME,
+) -> None:
+    """Keep DIR/current at the version an alias points to, verified and switched atomically, until stopped.
+
+    Example: synspect registry follow champion /var/lib/synspect
+    """
+    import logging
+
+    from registry.follow import follow as follow_alias
+    from registry.follow import follow_once, stopped_by_signals
+    from registry.store import ALIASES, ModelStore
+    from spect.errors import ConfigurationError
+
+    if alias not in ALIASES:
+        raise ConfigurationError(f"alias must be one of {', '.join(ALIASES)}, got {alias!r}")
+    if once:
+        followed = follow_once(ModelStore(name=name), alias, directory)
+        typer.echo(f"{directory} serves version {followed.bundle.version}{'' if followed.changed else ', unchanged'}")
+        return
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    with stopped_by_signals() as stop:
+        follow_alias(lambda: ModelStore(name=name), alias, directory, stop=stop, interval_seconds=interval)
+
+
+def build(
+    name: Name = _DEFAULT_NAME,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", metavar="DIR", help="Build from this bundle instead of the champion.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build a Bento that holds the champion's bundle and the service, without torch or MLflow.
+
+    Example: synspect build && bentoml serve synspect:latest
+    """
+    from registry.bento import build_bento
+
+    built = build_bento(name=name, bundle_directory=bundle)
+    if as_json:
+        typer.echo(json.dumps({"tag": built.tag, "version": built.version, "sha256": built.sha256}))
+    else:
+        Console(markup=False).print(
+            f"{built.tag} holds version {built.version}; serve it with: bentoml serve {built.tag}"
+        )
+
+
+def build_gate_table(report: "GateReport") -> Table:
+    """Build the table of gates: measured, limit, verdict, power; then the measurements printed beside them."""
+    table = Table("gate", "cell", "measured", "limit", "verdict", "power", "note", title=report.in_words())
+    for row in (*report.gates, *(row for row in report.rows if row.verdict == "reported")):
+        power = "" if row.power is None else f"{row.power:.2f}"
+        verdict = Text(row.verdict, style=_STYLES[row.verdict])
+        table.add_row(row.metric, row.cell, _measured(row), row.limit, verdict, power, Text(row.note))
+    return table
+
+
+def _measured(row: "GateRow") -> str:
+    if row.measured is None:
+        return "—"
+    interval = "" if row.low is None or row.high is None else f" ({row.low:.3g} to {row.high:.3g})"
+    return f"{row.measured:.3g}{interval}"
+
+
+def _resolve(store: "ModelStore", version: str) -> str:
+    """Turn an alias into the version it points to; a number stays what it is."""
+    from registry.store import ALIASES
+    from spect.errors import RegistryError
+
+    if version not in ALIASES:
+        return version
+    resolved = store.alias_version(version)
+    if resolved is None:
+        raise RegistryError(f"alias {version!r} of model {store.name} is not set; look at `synspect registry list`")
+    return resolved

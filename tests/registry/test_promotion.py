@@ -1,0 +1,291 @@
+"""Promotion moves the champion by its gates, tells how, and can be undone, repeated and cut off."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.bundle.directory import Bundle
+from registry.gates import GateReport
+from registry.promotion import describe_alias, find_previous, judge_version, promote, read_promotions, rollback
+from registry.seeding import seed_registry
+from registry.store import CANDIDATE, CHAMPION, ModelStore
+from spect.errors import BundleError, ConfigurationError, GateError, RegistryError
+from tests.support.tiny_bundle import build_tiny_bundle
+
+BAD = {("c2st_auc_inside_outline", "normal"): {"value": 0.99, "low": 0.98, "high": 1.0}}
+
+
+@pytest.fixture
+def store(mlflow_uri: str) -> ModelStore:
+    return ModelStore(mlflow_uri)
+
+
+def _register(store: ModelStore, directory: Path, count: int, changes: Any = None) -> list[str]:
+    bundles = [build_tiny_bundle(directory / f"b{i}", card=f"# {i}\n", changes=changes) for i in range(count)]
+    return [store.register_bundle(bundle) for bundle in bundles]
+
+
+def _promote(store: ModelStore, version: str, override: str | None = None) -> None:
+    promote(store, version, report=judge_version(store, version), override=override, who="ada")
+
+
+def test_a_version_that_passes_its_gates_becomes_champion(store: ModelStore, tiny_bundle: Bundle) -> None:
+    version = store.register_bundle(tiny_bundle)
+
+    note = promote(store, version, report=judge_version(store, version), who="ada")
+
+    assert store.alias_version(CHAMPION) == version
+    assert (note.promotion, note.reason, note.who) == ("gates", "", "ada")
+    assert describe_alias(store, CHAMPION) == note
+    assert store.find_version(version).tags["gates"] == "all 20 gates passed"
+
+
+def test_a_failed_gate_leaves_the_champion_where_it_is(store: ModelStore, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    good = store.register_bundle(tiny_bundle)
+    _promote(store, good)
+    (bad,) = _register(store, tmp_path, 1, BAD)
+
+    with pytest.raises(
+        GateError, match=r"2 of 20 gates failed: c2st_auc_inside_outline \(normal\), worse_than_champion"
+    ):
+        _promote(store, bad)
+
+    assert store.alias_version(CHAMPION) == good
+    assert [entry.version for entry in read_promotions(store)] == [good]
+
+
+def test_an_override_is_recorded_with_its_reason(store: ModelStore, tmp_path: Path) -> None:
+    (bad,) = _register(store, tmp_path, 1, BAD)
+
+    _promote(store, bad, override="first  reference\nmodel")
+
+    note = describe_alias(store, CHAMPION)
+    assert note is not None
+    assert (note.version, note.promotion, note.reason, note.who) == (bad, "override", "first reference model", "ada")
+    assert note.when
+
+
+def test_an_override_that_was_not_needed_reads_as_gates(store: ModelStore, tiny_bundle: Bundle) -> None:
+    version = store.register_bundle(tiny_bundle)
+
+    _promote(store, version, override="to be safe")
+
+    note = describe_alias(store, CHAMPION)
+    assert note is not None
+    assert (note.promotion, note.reason) == ("gates", "")
+
+
+@pytest.mark.parametrize("reason", ["", "  \n", "x" * 501])
+def test_an_override_needs_a_reason_of_one_line(store: ModelStore, tmp_path: Path, reason: str) -> None:
+    (bad,) = _register(store, tmp_path, 1, BAD)
+
+    with pytest.raises(ConfigurationError, match="an override needs a reason"):
+        _promote(store, bad, override=reason)
+    assert store.alias_version(CHAMPION) is None
+
+
+def test_a_champion_moved_by_hand_reads_outside(store: ModelStore, tmp_path: Path) -> None:
+    first, second = _register(store, tmp_path, 2)
+    _promote(store, first)
+
+    store.set_alias(CHAMPION, second)
+
+    note = describe_alias(store, CHAMPION)
+    assert note is not None
+    assert (note.version, note.promotion) == (second, "outside")
+
+
+def test_a_champion_moved_by_hand_to_one_promoted_before_still_reads_outside(store: ModelStore, tmp_path: Path) -> None:
+    first, second = _register(store, tmp_path, 2)
+    _promote(store, first)
+    _promote(store, second)
+
+    store.set_alias(CHAMPION, first)
+
+    note = describe_alias(store, CHAMPION)
+    assert note is not None
+    assert note.promotion == "outside"
+
+
+def test_rollback_returns_through_the_champions_one_by_one(store: ModelStore, tmp_path: Path) -> None:
+    first, second, third = _register(store, tmp_path, 3)
+    _promote(store, first)
+    _promote(store, second)
+    _promote(store, third)
+
+    assert rollback(store, who="bob").version == second
+    assert rollback(store, who="bob").version == first
+    with pytest.raises(RegistryError, match="no earlier champion"):
+        rollback(store)
+    assert store.alias_version(CHAMPION) == first
+    assert [entry.action for entry in read_promotions(store)] == ["promote"] * 3 + ["rollback"] * 2
+
+
+def test_after_a_rollback_a_promotion_can_be_undone_again(store: ModelStore, tmp_path: Path) -> None:
+    first, second, third = _register(store, tmp_path, 3)
+    _promote(store, first)
+    _promote(store, second)
+    rollback(store)
+    _promote(store, third)
+
+    assert rollback(store).version == first
+
+
+def test_rollback_keeps_why_the_earlier_champion_was_promoted(store: ModelStore, tmp_path: Path) -> None:
+    (bad,) = _register(store, tmp_path / "bad", 1, BAD)
+    (good,) = _register(store, tmp_path / "good", 1)
+    _promote(store, bad, override="first one")
+    _promote(store, good)
+
+    note = rollback(store)
+
+    assert (note.version, note.promotion, note.reason) == (bad, "override", "first one")
+
+
+def test_rollback_after_a_move_by_hand_returns_to_the_last_promoted(store: ModelStore, tmp_path: Path) -> None:
+    first, second = _register(store, tmp_path, 2)
+    _promote(store, first)
+    store.set_alias(CHAMPION, second)
+
+    assert rollback(store).version == first
+
+
+class Cut(Exception):  # noqa: N818 — stands for a killed process, not for an error of ours
+    """The process dies here."""
+
+
+class CutStore(ModelStore):
+    """A store whose process dies at one of the four steps of a promotion."""
+
+    cut_at = ""
+
+    def append_log(self, key: str, value: str) -> None:
+        self._maybe_die(key.rpartition("/")[2])
+        super().append_log(key, value)
+
+    def set_alias(self, alias: str, version: str) -> None:
+        self._maybe_die("alias")
+        super().set_alias(alias, version)
+
+    def _maybe_die(self, step: str) -> None:
+        if step == self.cut_at:
+            raise Cut
+
+
+@pytest.mark.parametrize(
+    ("step", "serves", "how"), [("intent", 0, "gates"), ("alias", 0, "gates"), ("outcome", 1, "override")]
+)
+def test_a_promotion_cut_off_anywhere_tells_the_truth_and_can_be_repeated(
+    mlflow_uri: str, store: ModelStore, tmp_path: Path, step: str, serves: int, how: str
+) -> None:
+    versions = [*_register(store, tmp_path / "good", 1), *_register(store, tmp_path / "bad", 1, BAD)]
+    _promote(store, versions[0])
+    dying = CutStore(mlflow_uri)
+    dying.cut_at = step
+
+    with pytest.raises(Cut):
+        _promote(dying, versions[1], override="try it")
+
+    after_cut = describe_alias(store, CHAMPION)
+    assert after_cut is not None
+    assert (after_cut.version, after_cut.promotion) == (versions[serves], how)
+    _promote(store, versions[1], override="try it")
+    repeated = describe_alias(store, CHAMPION)
+    assert repeated is not None
+    assert (repeated.version, repeated.promotion) == (versions[1], "override")
+    previous = find_previous(store)
+    assert previous is not None
+    assert previous.version == versions[0]
+
+
+class RacedStore(ModelStore):
+    """A store in which somebody else sets the champion right after we did."""
+
+    other = ""
+
+    def set_alias(self, alias: str, version: str) -> None:
+        super().set_alias(alias, version)
+        super().set_alias(alias, self.other)
+
+
+def test_two_promotions_at_once_are_noticed(mlflow_uri: str, store: ModelStore, tmp_path: Path) -> None:
+    first, second = _register(store, tmp_path, 2)
+    raced = RacedStore(mlflow_uri)
+    raced.other = second
+
+    with pytest.raises(RegistryError, match="another promotion ran at the same time"):
+        _promote(raced, first)
+    assert [entry.outcome for entry in read_promotions(store)] == ["failed"]
+    assert find_previous(store) is None
+
+
+def test_the_candidate_is_described_without_a_promotion(store: ModelStore, tiny_bundle: Bundle) -> None:
+    assert describe_alias(store, CANDIDATE) is None
+    store.register_bundle(tiny_bundle)
+
+    note = describe_alias(store, CANDIDATE)
+    assert note is not None
+    assert note.promotion == "none"
+
+
+def test_an_unknown_version_cannot_be_promoted(store: ModelStore) -> None:
+    with pytest.raises(RegistryError, match="has no version '9'"):
+        promote(store, "9", report=GateReport(rows=()))
+
+
+def test_a_version_changed_in_mlflow_is_never_judged(store: ModelStore, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    version = store.register_bundle(tiny_bundle)
+    (panel,) = (tmp_path / "mlartifacts").rglob("bundle/panel.json")
+    panel.write_text(panel.read_text().replace("0.7", "0.5"))
+
+    with pytest.raises(BundleError, match=r"panel\.json has sha256"):
+        judge_version(store, version)
+
+
+def test_seeding_registers_and_promotes_once(store: ModelStore, tiny_bundle: Bundle) -> None:
+    first = seed_registry(store, tiny_bundle.path, override="first reference model")
+    again = seed_registry(store, tiny_bundle.path, override="first reference model")
+
+    assert first.version == again.version == "1"
+    assert (first.champion.promotion, again.champion) == ("gates", first.champion)
+    assert len(store.versions()) == 1
+    assert len(read_promotions(store)) == 1
+
+
+def test_seeding_overrides_failed_gates_with_the_given_reason(store: ModelStore, tmp_path: Path) -> None:
+    bad = build_tiny_bundle(tmp_path / "bad", changes=BAD)
+
+    seeded = seed_registry(store, bad.path, override="first reference model")
+
+    assert (seeded.champion.promotion, seeded.champion.reason) == ("override", "first reference model")
+    assert seeded.report is not None
+    assert not seeded.report.passed
+
+
+def test_seeding_leaves_another_champion_in_place(store: ModelStore, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    (own,) = _register(store, tmp_path, 1)
+    _promote(store, own)
+
+    seeded = seed_registry(store, tiny_bundle.path, override="first reference model")
+
+    assert seeded.champion.version == own
+    assert store.find_version(seeded.version)
+
+
+def test_seeding_that_was_cut_off_before_the_promotion_goes_on(store: ModelStore, tiny_bundle: Bundle) -> None:
+    version = store.register_bundle(tiny_bundle)
+
+    seeded = seed_registry(store, tiny_bundle.path, override="first reference model")
+
+    assert seeded.version == version == seeded.champion.version
+
+
+def test_a_panel_of_another_graph_is_not_promoted(store: ModelStore, tiny_bundle: Bundle) -> None:
+    version = store.register_bundle(tiny_bundle)
+    report = judge_version(store, version)
+    failed = replace(report, rows=(replace(report.rows[0], verdict="fail"), *report.rows[1:]))
+
+    with pytest.raises(GateError, match=r"digests \(all\)"):
+        promote(store, version, report=failed)
