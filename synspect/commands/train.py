@@ -1,0 +1,132 @@
+"""`synspect train`: learn a generator from a cohort."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from spect.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from training.loop import Outcome
+    from training.run import RunDirectory
+    from training.session import NewRun
+
+TrackerName = Literal["mlflow", "none"]
+
+
+def train(
+    directory: Annotated[Path | None, typer.Argument(help="Cohort directory; left out with --resume.")] = None,
+    preset: Annotated[str, typer.Option(help="smoke, brain64 or brain128.")] = "brain64",
+    dataset: Annotated[str, typer.Option(help="A: all levels. B: cortex only.")] = "A",
+    seed: Annotated[int, typer.Option(min=0, help="Fixes weights, batches and augmentation.")] = 0,
+    tracker: Annotated[str, typer.Option(help="mlflow: follow the run live. none: its directory only.")] = "mlflow",
+    resume: Annotated[str | None, typer.Option(help="A run to train on, by name or path.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; by default under SYNSPECT_HOME/runs.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
+) -> None:
+    """Train a generator; Ctrl-C saves, and --resume goes on exactly where it stopped.
+
+    Example: synspect train cohorts/paper --preset brain64 --seed 0
+    """
+    from training.config import preset as find_preset
+    from training.run import resolve_run
+    from training.session import NewRun
+
+    chosen = _tracker(tracker)
+    if resume is not None:
+        if directory is not None or out is not None:
+            raise ConfigurationError("--resume knows its cohort and directory; leave DIR and --out out")
+        _resume(resolve_run(resume), chosen, dry_run=dry_run)
+        return
+    if directory is None:
+        raise ConfigurationError("no cohort given; name a cohort directory, or a run with --resume RUN")
+    if dataset not in ("A", "B"):
+        raise ConfigurationError(f"dataset must be A (all levels) or B (cortex only), got {dataset!r}")
+    wanted = NewRun(
+        cohort_path=directory,
+        preset=preset,
+        config=find_preset(preset),
+        dataset="A" if dataset == "A" else "B",
+        seed=seed,
+    )
+    _print_plan({"preset": preset, "dataset": dataset, "seed": seed, **wanted.config.to_dict()})
+    if not dry_run:
+        _start(wanted, out, chosen)
+
+
+def _start(wanted: "NewRun", out: Path | None, tracker: TrackerName) -> None:
+    from training.run import default_run_path
+    from training.session import start_run
+
+    path = out or default_run_path(f"{wanted.preset}-seed{wanted.seed}")
+    with _ProgressBar(wanted.config.images) as bar:
+        run, outcome = start_run(wanted, path, tracker=tracker, progress=bar)
+    _print_end(run, outcome)
+
+
+def _resume(run: "RunDirectory", tracker: TrackerName, *, dry_run: bool) -> None:
+    from training.session import resume_run
+
+    record = run.record()
+    _print_plan(record.to_dict())
+    if dry_run:
+        return
+    with _ProgressBar(record.config.images) as bar:
+        outcome = resume_run(run, tracker=tracker, progress=bar)
+    _print_end(run, outcome)
+
+
+def _tracker(name: str) -> TrackerName:
+    if name == "mlflow":
+        return "mlflow"
+    if name == "none":
+        return "none"
+    raise ConfigurationError(f"tracker must be mlflow or none, got {name!r}")
+
+
+def _print_plan(values: dict[str, object]) -> None:
+    typer.echo(json.dumps(values, indent=2))
+
+
+def _print_end(run: "RunDirectory", outcome: "Outcome") -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    if outcome.is_finished:
+        console.print(f"{run.path}: finished, best validation score {outcome.best_score:.3f}")
+    else:
+        console.print(f"{run.path}: saved after {outcome.images_seen} images; go on with")
+        console.print(f"  synspect train --resume {run.path}")
+
+
+class _ProgressBar:
+    """Images seen, images a second, time left and the last validation score."""
+
+    def __init__(self, images: int) -> None:
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f} images"),
+            TextColumn("{task.fields[speed]:.1f}/s"),
+            TimeRemainingColumn(),
+            TextColumn("score {task.fields[score]}"),
+            console=Console(stderr=True),
+        )
+        self._task: TaskID = self._progress.add_task("training", total=images, speed=0.0, score="not yet")
+
+    def __enter__(self) -> "_ProgressBar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, images_seen: int, *, images_per_second: float, score: float | None) -> None:
+        """Move the bar."""
+        shown = "not yet" if score is None else f"{score:.3f}"
+        self._progress.update(self._task, completed=images_seen, speed=images_per_second, score=shown)

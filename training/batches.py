@@ -1,0 +1,79 @@
+"""What one step sees: acquired slices, what the synthetic ones are asked for, and how all are augmented.
+
+A batch is a function of (seed, images seen) alone, so that a resumed run repeats the uninterrupted one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spect.density import QuantityDensity
+from training.augment import Augmentation, draw_augmentation
+from training.config import TrainingConfig
+from training.quantities import draw_quantities
+
+QUADRANTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSlices:
+    """The training slices in memory, with their measured quantities."""
+
+    model_images: Tensor  # (n, 1, m, m)
+    quantities: NDArray[np.float32]  # (n, d), standardised
+    condition: NDArray[np.int64]  # (n,)
+
+    def probabilities(self) -> NDArray[np.float64]:
+        """Chance of each slice to be drawn: conditions by the square root of their count, slices alike within."""
+        counts = np.bincount(self.condition)[self.condition]
+        weights = 1 / np.sqrt(counts)
+        return weights / weights.sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Inputs of one step; synthetic slices are asked for the same conditions as the acquired ones beside them."""
+
+    model_images: Tensor  # (b, 1, m, m)
+    condition: Tensor  # (b,)
+    quantities: Tensor  # (b, d), measured
+    latents: Tensor  # (b, latent_size)
+    asked: Tensor  # (b, d), drawn from the density
+    augmentation: Augmentation
+    augmentation_synthetic: Augmentation
+    quadrant: int
+
+    def to(self, device: torch.device) -> "Batch":
+        """Move what the networks read to a device."""
+        tensors = (self.model_images, self.condition, self.quantities, self.latents, self.asked)
+        moved = (tensor.to(device) for tensor in tensors)
+        return Batch(*moved, self.augmentation, self.augmentation_synthetic, self.quadrant)
+
+
+class BatchSource:
+    """Draws the batch that belongs to a number of images seen."""
+
+    def __init__(self, slices: TrainingSlices, density: QuantityDensity, config: TrainingConfig, seed: int) -> None:
+        self._slices, self._density, self._config, self._seed = slices, density, config, seed
+        self._probabilities = slices.probabilities()
+
+    def draw(self, images_seen: int) -> Batch:
+        """Draw the batch after `images_seen` images."""
+        rng = np.random.default_rng([self._seed, images_seen])
+        size = self._config.batch_size
+        rows = rng.choice(len(self._probabilities), size, p=self._probabilities)
+        condition = self._slices.condition[rows]
+        latents = rng.standard_normal((size, self._config.latent_size)).astype(np.float32)
+        return Batch(
+            model_images=self._slices.model_images[torch.from_numpy(rows)],
+            condition=torch.from_numpy(condition),
+            quantities=torch.from_numpy(self._slices.quantities[rows]),
+            latents=torch.from_numpy(latents),
+            asked=torch.from_numpy(draw_quantities(self._density, condition, rng)),
+            augmentation=draw_augmentation(self._config, size, rng),
+            augmentation_synthetic=draw_augmentation(self._config, size, rng),
+            quadrant=int(rng.integers(QUADRANTS)),
+        )

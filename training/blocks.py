@@ -1,0 +1,125 @@
+"""The building blocks of both networks: conditional norm, up and down blocks, skip-layer excitation.
+
+Written from Liu et al. 2021 (FastGAN, arXiv 2101.04775). Shapes are (n, channels, rows, columns).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+SLOPE = 0.2  # of every leaky ReLU
+
+
+def normalised_conv(inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0) -> nn.Module:
+    """Convolution under spectral normalisation."""
+    return spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding))
+
+
+def normalised_linear(inputs: int, outputs: int) -> nn.Module:
+    """Linear map under spectral normalisation."""
+    return spectral_norm(nn.Linear(inputs, outputs))
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose gain and bias come from the embedding (de Vries et al. 2017); both start at no effect."""
+
+    def __init__(self, channels: int, embedding_size: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.gain = nn.Linear(embedding_size, channels)
+        self.bias = nn.Linear(embedding_size, channels)
+
+    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
+        """Normalise features (n, c, r, c) and scale them by an embedding (n, e)."""
+        gain = 1 + self.gain(embedding)
+        shifted: Tensor = self.norm(features) * gain[:, :, None, None] + self.bias(embedding)[:, :, None, None]
+        return shifted
+
+
+class UpBlock(nn.Module):
+    """Double the resolution: nearest, 3x3 convolution, conditional norm, gated linear unit."""
+
+    def __init__(self, inputs: int, outputs: int, embedding_size: int) -> None:
+        super().__init__()
+        self.conv = normalised_conv(inputs, 2 * outputs, 3, padding=1)
+        self.norm = ConditionalBatchNorm(2 * outputs, embedding_size)
+
+    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
+        """Map (n, inputs, r, c) to (n, outputs, 2r, 2c)."""
+        doubled = functional.interpolate(features, scale_factor=2, mode="nearest")
+        return functional.glu(self.norm(self.conv(doubled), embedding), dim=1)
+
+
+class SkipLayerExcitation(nn.Module):
+    """Gate the channels of a large feature map by a small one (FastGAN, section 3.1)."""
+
+    def __init__(self, small: int, large: int, *, pool: int) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.AvgPool2d(pool) if pool > 1 else nn.Identity(),
+            normalised_conv(small, large, 4),
+            nn.SiLU(),
+            normalised_conv(large, large, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, small: Tensor, large: Tensor) -> Tensor:
+        """Scale a large map (n, large, r, c) by gates from a small one, 4x4 after pooling."""
+        gated: Tensor = large * self.gate(small)
+        return gated
+
+
+class DownBlock(nn.Module):
+    """Halve the resolution: a strided path and an averaged path, summed (FastGAN, section 3.2, without its norms)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.strided = nn.Sequential(
+            normalised_conv(inputs, outputs, 4, stride=2, padding=1),
+            nn.LeakyReLU(SLOPE),
+            normalised_conv(outputs, outputs, 3, padding=1),
+            nn.LeakyReLU(SLOPE),
+        )
+        self.averaged = nn.Sequential(
+            nn.AvgPool2d(2),
+            normalised_conv(inputs, outputs, 1),
+            nn.LeakyReLU(SLOPE),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (n, inputs, r, c) to (n, outputs, r/2, c/2)."""
+        summed: Tensor = (self.strided(features) + self.averaged(features)) * 0.5**0.5
+        return summed
+
+
+class Decoder(nn.Module):
+    """Reconstruct a small image from the discriminator's features: two doublings and a bounded output."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for channels_in, channels_out in ((inputs, 2 * width), (2 * width, width)):
+            layers += [
+                nn.Upsample(scale_factor=2, mode="nearest"),
+                normalised_conv(channels_in, 2 * channels_out, 3, padding=1),
+                nn.GLU(dim=1),
+            ]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 3, padding=1), nn.Tanh())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (n, inputs, r, c) to (n, 1, 4r, 4c) in [-1, 1]."""
+        image: Tensor = self.layers(features)
+        return image
+
+
+def append_group_deviation(features: Tensor, *, group: int = 4) -> Tensor:
+    """Append one channel: the mean standard deviation within groups of neighbours (Karras et al. 2018).
+
+    It lets the discriminator see a lack of variety. The batch (n, c, r, c) must divide by `group`.
+    """
+    n, _, rows, columns = features.shape
+    grouped = features.float().reshape(n // group, group, -1)
+    deviation = (grouped.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=1)
+    plane = deviation.repeat_interleave(group)[:, None, None, None].expand(n, 1, rows, columns)
+    return torch.cat([features, plane.to(features.dtype)], dim=1)
