@@ -7,6 +7,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from synspect.commands.cohort_describe import describe
+from synspect.commands.cohort_import import import_scans
+
 if TYPE_CHECKING:
     from cohort.store import Cohort
 
@@ -30,7 +33,8 @@ def simulate(
 
     Example: synspect cohort simulate cohorts/paper --preset paper --seed 0
     """
-    from cohort.simulate import count_slices, parse_preset, simulate_cohort
+    from cohort.patients import count_slices, parse_preset
+    from cohort.simulate import simulate_cohort
     from cohort.store import check_destination, save_cohort
 
     check_destination(directory)
@@ -58,3 +62,7 @@ def _print_summary(made: "Cohort", directory: Path) -> None:
     counted = ", ".join(f"{condition} {len(made.select(condition=condition))}" for condition in made.conditions())
     patients = len(set(made.patient.tolist()))
     Console().print(f"{len(made)} slices of {patients} patients in {directory}: {counted}", highlight=False)
+
+
+app.command("import")(import_scans)
+app.command()(describe)
