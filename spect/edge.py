@@ -5,6 +5,7 @@ and pulls the midline by up to 2 mm. So the grey value of an edge pixel is its c
 depth behind it: of a blurred border that ratio is the same whatever the tissue's uptake.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,20 +58,22 @@ def pixel_positions_mm(shape: tuple[int, ...], pixel_spacing_mm: float) -> tuple
 
 def soften(outline: Outline) -> SoftOutline:
     """Give the outline its grey edge."""
-    spacing = outline.pixel_spacing_mm
-    factor = max(1, round(WORKING_SPACING_MM / spacing))
-    blocks = [_occupied_blocks(outline.parts, axis, factor, MARGIN_MM / spacing) for axis in (0, 1)]
-    share = _block_mean(outline.blurred, blocks, factor) / outline.reference_counts
-    values = _grey_edge(share, _block_mean(outline.parts, blocks, factor), factor * spacing)
-    y, x = (
-        ((first + (np.arange(count) + 0.5)) * factor - side / 2) * spacing
-        for (first, count), side in zip(blocks, outline.parts.shape, strict=True)
-    )
+    factor = max(1, round(WORKING_SPACING_MM / outline.pixel_spacing_mm))
+    spacing = factor * outline.pixel_spacing_mm
+    mask, share = _bin(outline.parts, factor), _bin(outline.blurred / outline.reference_counts, factor)
+    x_mm, y_mm = pixel_positions_mm(mask.shape, spacing)
+    rows, columns = (_occupied(mask, axis, math.ceil(MARGIN_MM / spacing)) for axis in (0, 1))
+    mask, share = _crop(mask, rows, columns), _crop(share, rows, columns)
+    values = _grey_edge(share, mask, spacing)
+    if not values.any():  # too thin to have a depth: no brain, but it has a middle
+        values = mask
+    x = x_mm[0, 0] + np.arange(*columns) * spacing
+    y = y_mm[0, 0] + np.arange(*rows) * spacing
     total = values.sum()
     centroid_x, centroid_y = float(values.sum(axis=0) @ x / total), float(values.sum(axis=1) @ y / total)
     return SoftOutline(
         values=values,
-        spacing_mm=factor * spacing,
+        spacing_mm=spacing,
         first_x_mm=float(x[0]) - centroid_x,
         first_y_mm=float(y[0]) - centroid_y,
         centroid_x_mm=centroid_x,
@@ -96,29 +99,37 @@ def _grey_edge(share: Vector, mask: Vector, spacing_mm: float) -> Vector:
     return values
 
 
-def _occupied_blocks(mask: Mask, axis: int, factor: int, margin: float) -> tuple[int, int]:
-    """First and number of the blocks of `factor` pixels that hold the mask and a margin, along an axis.
-
-    Blocks are counted from the field's border, not the mask's, so that a mirrored slice has mirrored blocks; the
-    margin may lie outside the field.
-    """
-    occupied = np.flatnonzero(np.any(mask, axis=1 - axis))
-    first = int((occupied[0] - margin) // factor)
-    return first, int((occupied[-1] + margin) // factor) + 1 - first
-
-
-def _block_mean(values: Slice | Mask, blocks: list[tuple[int, int]], factor: int) -> Vector:
-    """Mean of blocks of factor x factor pixels; outside the field is nothing."""
-    padded = np.zeros([count * factor for _, count in blocks])
-    inside = [
-        (max(0, first * factor), min(side, (first + count) * factor))
-        for (first, count), side in zip(blocks, values.shape, strict=True)
-    ]
-    (top, bottom), (left, right) = inside
-    row, column = top - blocks[0][0] * factor, left - blocks[1][0] * factor
-    padded[row : row + bottom - top, column : column + right - left] = values[top:bottom, left:right]
+def _bin(values: Slice | Mask, factor: int) -> Vector:
+    """Mean of blocks of factor x factor pixels, laid out about the field's centre: a mirrored slice bins mirrored."""
+    binned = values.astype(np.float64)
     if factor == 1:
-        return padded
-    halved = padded.reshape(blocks[0][1], factor, -1).sum(axis=1)
-    blocks_mean: Vector = halved.reshape(blocks[0][1], blocks[1][1], factor).sum(axis=2) / factor**2
-    return blocks_mean
+        return binned
+    for _ in range(2):
+        binned = _bin_rows(binned, factor).T
+    return binned
+
+
+def _bin_rows(values: Vector, factor: int) -> Vector:
+    if (len(values) - factor) % 2:  # an odd field has no middle between pixels: make one
+        values = (np.pad(values, ((1, 0), (0, 0))) + np.pad(values, ((0, 1), (0, 0)))) / 2
+    missing = -len(values) % factor
+    if missing:
+        half = (missing + missing % 2 * factor) // 2
+        values = np.pad(values, ((half, half), (0, 0)))
+    blocks: Vector = values.reshape(len(values) // factor, factor, -1).sum(axis=1) / factor
+    return blocks
+
+
+def _occupied(mask: Vector, axis: int, margin: int) -> tuple[int, int]:
+    """First and last index, exclusive, of the mask along an axis, with a margin that may lie outside the field."""
+    occupied = np.flatnonzero(np.any(mask > 0, axis=1 - axis))
+    return int(occupied[0]) - margin, int(occupied[-1]) + margin + 1
+
+
+def _crop(values: Vector, rows: tuple[int, int], columns: tuple[int, int]) -> Vector:
+    """Cut out rows and columns; outside the field is nothing."""
+    cropped = np.zeros((rows[1] - rows[0], columns[1] - columns[0]))
+    inside = values[max(0, rows[0]) : rows[1], max(0, columns[0]) : columns[1]]
+    top, left = max(0, -rows[0]), max(0, -columns[0])
+    cropped[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return cropped

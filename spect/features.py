@@ -6,7 +6,7 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 
-from spect.outline import Slice, Vector
+from spect.outline import SIGMA_PER_FWHM, Slice, Vector
 from spect.quantify import DEFAULT_THRESHOLD, Regions, check_measurable, measure, require_regions
 
 MEAN_COUNTS = "mean_counts"
@@ -18,9 +18,8 @@ NOISE_SD = "noise_sd"
 FEATURES = (MEAN_COUNTS, LOG_LEFT_RIGHT_RATIO, MASK_FRACTION, MAX_OVER_MEAN, HIGH_FREQUENCY_SHARE, NOISE_SD)
 
 HIGH_FREQUENCY_PER_CM = 0.6
-# Full width at half maximum; its response falls to a half at 0.73 cycles/cm, beside the limit of high frequency.
+# Its response falls to a half at 0.73 cycles/cm, beside the limit of high frequency.
 NOISE_BLUR_FWHM_MM = 6.0
-FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 
 
 def compute_features(counts: object, *, pixel_spacing_mm: float) -> dict[str, Vector]:
@@ -61,5 +60,5 @@ def compute_high_frequency_share(counts: Slice, pixel_spacing_mm: float) -> floa
 def compute_noise_sd(counts: Slice, regions: Regions, pixel_spacing_mm: float) -> float:
     """Compute the SD, inside the outline, of counts minus their 6 mm blur."""
     wide = counts.astype(np.float64)
-    blurred = scipy.ndimage.gaussian_filter(wide, NOISE_BLUR_FWHM_MM / FWHM_PER_SIGMA / pixel_spacing_mm, truncate=4)
+    blurred = scipy.ndimage.gaussian_filter(wide, NOISE_BLUR_FWHM_MM * SIGMA_PER_FWHM / pixel_spacing_mm)
     return float((wide - blurred)[regions.outline.mask].std())

@@ -1,5 +1,6 @@
 """Find the brain's outline in a slice, as a filled mask and as the grey values of its edge."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,10 @@ Slice = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Vector = NDArray[np.float64]
 
-# SCIENCE.md section 3. The blur is the Gaussian's standard deviation: as a full width it would not reach the
-# neighbouring pixel of a 4 mm matrix.
-BLUR_SIGMA_MM = 2.0
+SIGMA_PER_FWHM = 1 / math.sqrt(8 * math.log(2))
+
+# SCIENCE.md section 3; a blur is given by its full width at half maximum, as the field does.
+BLUR_FWHM_MM = 2.0
 OUTLINE_SHARE = 0.15
 REFERENCE_PERCENTILE = 99.5
 
@@ -45,7 +47,10 @@ def trace_outline(counts: Slice, pixel_spacing_mm: float) -> Outline | None:
     There is none in an empty slice, in one that is bright up to all of its border, and in scattered noise.
     """
     blurred = scipy.ndimage.gaussian_filter(
-        counts.astype(np.float32, copy=False), BLUR_SIGMA_MM / pixel_spacing_mm, mode="constant", truncate=3
+        counts.astype(np.float32, copy=False),
+        BLUR_FWHM_MM * SIGMA_PER_FWHM / pixel_spacing_mm,
+        mode="constant",
+        truncate=3,
     )
     reference = upper_percentile(blurred, REFERENCE_PERCENTILE)
     if not reference > 0:
