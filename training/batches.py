@@ -3,7 +3,7 @@
 A batch is a function of (seed, images seen) alone, so that a resumed run repeats the uninterrupted one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from training.config import TrainingConfig
 from training.quantities import draw_quantities
 
 QUADRANTS = 4
+MOVED = ("model_images", "condition", "quantities", "latents", "asked")  # augmentations move with what they change
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class TrainingSlices:
         """Chance of each slice to be drawn: conditions by the square root of their count, slices alike within."""
         counts = np.bincount(self.condition)[self.condition]
         weights = 1 / np.sqrt(counts)
-        return weights / weights.sum()
+        probabilities: NDArray[np.float64] = weights / weights.sum()
+        return probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Move what the networks read to a device."""
-        tensors = (self.model_images, self.condition, self.quantities, self.latents, self.asked)
-        moved = (tensor.to(device) for tensor in tensors)
-        return Batch(*moved, self.augmentation, self.augmentation_synthetic, self.quadrant)
+        moved = {name: getattr(self, name).to(device) for name in MOVED}
+        return replace(self, **moved)
 
 
 class BatchSource:

@@ -24,11 +24,14 @@ class TrainingConfig:
     images: int
     batch_size: int = 16
     generator_learning_rate: float = 2e-4
-    discriminator_learning_rate: float = 2e-4
+    discriminator_learning_rate: float = 4e-4
     decay_share: float = 0.3  # the rates fall to zero over this last share of the run
     lecam_weight: float = 0.3
     r1_strength: float = 2e-4  # gamma = r1_strength * matrix^2 / batch_size
     r1_interval: int = 16  # steps between two R1 terms, each weighted by the interval
+    logit_gain: float = (
+        4.0  # steepness spectral norms leave the discriminator: at 1 it sits at chance, blind to texture
+    )
     reconstruction_weight: float = 1.0
     quantity_weight: float = 3.0
     projection_ramp_share: float = 0.1
@@ -106,7 +109,7 @@ PRESETS: dict[str, TrainingConfig] = {
         validation_slices=32,
     ),
     # The reference model: about an hour on two cores.
-    "brain64": TrainingConfig(matrix=64, width=16, images=96_000),
+    "brain64": TrainingConfig(matrix=64, width=16, images=80_000),
     # For a GPU, or a night on a few cores.
     "brain128": TrainingConfig(matrix=128, width=32, images=400_000),
 }

@@ -1,11 +1,11 @@
 """Fit the density of quantities that a condition's synthetic slices are drawn from.
 
 One Gaussian a condition, two for unilateral ones (by the sign of the log ratio: the side of the defect). Standard
-deviations are the component's own, and so are means as far as they stand out of their standard error: noise in 30 means
-of 30 slices would by itself tell synthetic from acquired (non-negative garrote, Breiman 1995, towards the level's mean).
-Correlations, many for few slices, are shrunk towards those of the whole level with the weight of an inverse-Wishart
-prior of d degrees of freedom, and the level's own towards none by the oracle approximating shrinkage of Chen et al. 2010
-(arXiv 0907.4698).
+deviations are the component's own, and so are means as far as they stand out of their standard error: noise in 30
+means of 30 slices would by itself tell synthetic from acquired (non-negative garrote, Breiman 1995, towards the level's
+mean). Correlations, many for few slices, are shrunk towards those of the whole level with the weight of an
+inverse-Wishart prior of d degrees of freedom, and the level's own towards none by the oracle approximating shrinkage of
+Chen et al. 2010 (arXiv 0907.4698).
 """
 
 from collections.abc import Iterator
@@ -64,14 +64,20 @@ def _fit_mixture(rows: Vector, log_ratio: Vector, served: Condition, level_corre
     for members in _components(rows, log_ratio, served):
         n, d = members.shape
         deviation = np.maximum(members.std(axis=0, ddof=1), 1e-6)
-        own = np.nan_to_num(np.corrcoef(members, rowvar=False), nan=0.0)
-        np.fill_diagonal(own, 1.0)
+        own = _correlation(members, deviation)
         prior = d / (d + n)
         correlation = (1 - prior) * own + prior * level_correlation
         weights.append(n / len(rows))
         means.append(_mean_that_stands_out(members.mean(axis=0), deviation / np.sqrt(n)))
         factors.append(deviation[:, None] * np.linalg.cholesky(correlation + 1e-9 * np.eye(d)))
     return GaussianMixture(weights=np.array(weights), means=np.array(means), factors=np.array(factors))
+
+
+def _correlation(rows: Vector, deviation: Vector) -> Vector:
+    scaled = (rows - rows.mean(axis=0)) / deviation
+    correlation: Vector = scaled.T @ scaled / (len(rows) - 1)
+    np.fill_diagonal(correlation, 1.0)
+    return correlation
 
 
 def _mean_that_stands_out(mean: Vector, standard_error: Vector) -> Vector:

@@ -166,7 +166,7 @@ class _RunningMeans:
 def _set_up(config: TrainingConfig, seed: int, fabric: Fabric) -> Networks:
     generator, discriminator = build_networks(config, seed)
     # Measured on a CPU: convolutions alone prefer channels last, batch norms undo the gain.
-    discriminator.to(memory_format=torch.channels_last)
+    discriminator = discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = start_averaging(generator)
     betas = (0.0, 0.99)
     generator_optimizer = torch.optim.Adam(generator.parameters(), config.generator_learning_rate, betas)

@@ -1,5 +1,6 @@
 """The generator and the discriminator: conditional FastGAN with quantity conditioning (SCIENCE.md section 5)."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -74,8 +75,7 @@ class Generator(nn.Module):
         self.start_norm = ConditionalBatchNorm(2 * self.start_channels, size)
         resolutions = [r for r in CHANNELS if r <= config.matrix]
         self.blocks = nn.ModuleList(
-            UpBlock(CHANNELS[small] * width, CHANNELS[large] * width, size)
-            for small, large in zip(resolutions, resolutions[1:], strict=False)
+            UpBlock(CHANNELS[small] * width, CHANNELS[large] * width, size) for small, large in pairwise(resolutions)
         )
         excitations = {64: 4, 128: 8}
         self.excitations = nn.ModuleDict(
@@ -140,9 +140,9 @@ class Discriminator(nn.Module):
         channels = {r: DISCRIMINATOR_CHANNELS[r] * width for r in resolutions}
         self.from_image = nn.Sequential(normalised_conv(1, channels[config.matrix], 3, padding=1), nn.LeakyReLU(SLOPE))
         self.blocks = nn.ModuleList(
-            DownBlock(channels[large], channels[small])
-            for large, small in zip(resolutions, resolutions[1:], strict=False)
+            DownBlock(channels[large], channels[small]) for large, small in pairwise(resolutions)
         )
+        self.logit_gain = config.logit_gain
         top = channels[4]
         self.last = nn.Sequential(normalised_conv(top + 1, top, 3, padding=1), nn.LeakyReLU(SLOPE))
         self.describe = nn.Sequential(normalised_linear(16 * top, config.embedding_size), nn.LeakyReLU(SLOPE))
@@ -176,7 +176,7 @@ class Discriminator(nn.Module):
         description = self.describe(features.flatten(1)).float()
         embedding = self.embedding(condition, quantities).float()
         projection = (description * embedding).sum(dim=1) * description.shape[1] ** -0.5
-        logits = self.unconditional(description)[:, 0].float() + projection_weight * projection
+        logits = self.logit_gain * (self.unconditional(description)[:, 0].float() + projection_weight * projection)
         if quadrant is None:
             return Judgement(logits, None, None)
         whole = kept[self.whole_resolution][:reconstruct]
@@ -202,14 +202,14 @@ def build_networks(config: TrainingConfig, seed: int) -> tuple[Generator, Discri
 
 
 def _initialise(network: nn.Module) -> None:
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        elif parameter.dim() > 1:  # weights, under spectral norm or not
+            nn.init.orthogonal_(parameter)
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            weight = module.parametrizations.weight.original if parametrize.is_parametrized(module) else module.weight
-            nn.init.orthogonal_(weight)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=1.0)
-    for module in network.modules():
-        if isinstance(module, ConditionalBatchNorm):
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight)
+        elif isinstance(module, ConditionalBatchNorm):
             nn.init.zeros_(module.gain.weight)
             nn.init.zeros_(module.bias.weight)

@@ -199,10 +199,13 @@ def _compare(
 ) -> tuple[float, float, float, float]:
     """MC ratio, LR difference, SD ratios of MC and log LR; |log LR| where defects take either side."""
     real_ratio, made_ratio = selection.log_ratio[real], synthetic.log_ratio[made]
-    location = (lambda x: x.mean()) if is_signed else (lambda x: np.abs(x).mean())
+    if not is_signed:
+        real_location, made_location = np.abs(real_ratio).mean(), np.abs(made_ratio).mean()
+    else:
+        real_location, made_location = real_ratio.mean(), made_ratio.mean()
     return (
         float(synthetic.mean_counts[made].mean() / selection.mean_counts[real].mean()),
-        float(location(made_ratio) - location(real_ratio)),
+        float(made_location - real_location),
         float(synthetic.mean_counts[made].std() / selection.mean_counts[real].std()),
         float(made_ratio.std() / real_ratio.std()),
     )

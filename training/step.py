@@ -1,5 +1,6 @@
 """One optimisation step of both networks: takes tensors, returns values, touches no file."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -56,7 +57,9 @@ class Schedule:
 class Stepper:
     """Takes steps; holds what does not change between them."""
 
-    def __init__(self, fabric: Fabric, config: TrainingConfig, quantifier: DifferentiableQuantifier, emphasis: Tensor):
+    def __init__(
+        self, fabric: Fabric, config: TrainingConfig, quantifier: DifferentiableQuantifier, emphasis: Tensor
+    ) -> None:
         self._fabric, self._config, self._quantifier, self._emphasis = fabric, config, quantifier, emphasis
 
     def step(self, networks: Networks, batch: Batch, *, images_seen: int) -> Mapping[str, float]:
@@ -125,7 +128,7 @@ class Stepper:
         return values | {"margin": means[0] - means[1]}
 
     def _add_r1(self, networks: Networks, batch: Batch, acquired: Tensor, schedule: Schedule) -> Tensor:
-        images = acquired.detach().requires_grad_(requires_grad=True)
+        images = acquired.detach().requires_grad_()
         # The bare network, in float32: Fabric's wrapper allows one backward pass only, and the penalty takes two.
         judged = _inner(networks.discriminator)(images, batch.condition, batch.quantities, schedule.projection_weight)
         penalty = losses.r1_penalty(judged.logits, images)
@@ -166,7 +169,7 @@ def _inner(network: nn.Module) -> nn.Module:
 
 def _checked(values: dict[str, float], images_seen: int) -> dict[str, float]:
     for name, value in values.items():
-        if value != value or abs(value) == float("inf"):  # NaN or infinite
+        if not math.isfinite(value):
             raise TrainingError(
                 f"training diverged after {images_seen} images: {name} is {value}; "
                 "resume from the last checkpoint with another seed, or lower the learning rates"

@@ -1,9 +1,10 @@
-"""Where a training run reports: always a file of JSON lines, and MLflow where asked for; replays the one into the other.
+"""Where a training run reports: always a file of JSON lines, and MLflow where asked for, live or replayed.
 
 The only module of training that knows MLflow, which is imported when used.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,7 +60,7 @@ class JsonlTracker:
         """Figures lie in the run already."""
 
     def end(self, how: End) -> None:
-        """The run's status file says it."""
+        """Do nothing: the run's status file says it."""
 
 
 class MlflowTracker:
@@ -77,7 +78,7 @@ class MlflowTracker:
         """Log values with images seen as the step; NaN means "not measured" and is left out."""
         from mlflow.entities import Metric  # noqa: PLC0415 — MLflow is imported when used
 
-        metrics = [Metric(name, value, 0, at) for name, value in values.items() if value == value]
+        metrics = [Metric(name, value, 0, at) for name, value in values.items() if not math.isnan(value)]
         with _mlflow_errors():
             self._client.log_batch(self._run_id, metrics=metrics)
 
