@@ -37,6 +37,12 @@ _PROBLEMS = {
     504: "not ready in time",
 }
 _UPLOAD_PROBLEMS = (400, 401, 403, 413, 415, 422, 503)
+_SCAN_FIELDS: Json = {
+    "level": {"type": "string", "description": "of all slices, where the file does not say it"},
+    "pattern": {"type": "string", "description": "of all slices, where the file does not say it"},
+    "intensity_unit": {"type": "string", "description": "mean counts compare only where it is the model's"},
+    "intensity_scaling": {"type": "string", "description": "whole-cohort (if absent) or per-slice"},
+}
 _HEADERS = {
     "X-Synspect-Model-Version": "version in the registry, or unregistered",
     "X-Synspect-Model-Sha256": "sha256 of the generator",
@@ -84,6 +90,10 @@ def _paths() -> Json:
         "/v1/conditions": {"get": _operation("What can be asked for", _json_answer("ConditionsAnswer"), (503,))},
         "/v1/model": {"get": _operation("The model that answers now", _json_answer("ModelAnswer"), (503,))},
         "/v1/drift": {"get": _operation("Last complete window of each condition", _object_answer(), (503,))},
+        "/v1/drift/check": {
+            "post": _operation("Judge new scans against the reference", _object_answer(), _UPLOAD_PROBLEMS)
+            | {"requestBody": _upload_body(_SCAN_FIELDS)}
+        },
         "/livez": {"get": _operation("Whether the process answers", _object_answer())},
         "/readyz": {"get": _operation("Whether a model is loaded", _object_answer(), (503,))},
         "/metrics": {"get": _operation("Prometheus metrics", {"description": "text", "content": {"text/plain": {}}})},
@@ -107,10 +117,11 @@ def _post_slices() -> Json:
     return _operation("Make slices", answer, tuple(_PROBLEMS)) | {"requestBody": body}
 
 
-def _upload_body() -> Json:
+def _upload_body(further: Json | None = None) -> Json:
     properties = {
         FIELD: {"type": "string", "format": "binary", "description": "npz with `counts`, npy, or NIfTI"},
         SPACING_FIELD: {"type": "number", "description": "where the file does not say it; else a field of 256 mm"},
+        **(further or {}),
     }
     schema = {"type": "object", "properties": properties, "required": [FIELD]}
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}

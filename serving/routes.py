@@ -1,9 +1,9 @@
 """The endpoints: each takes a request apart, asks the worker, and names what it answers."""
 
 import asyncio
-import time
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -12,12 +12,11 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.access import AccessGuard, BodyLimit, SecurityHeaders
 from serving.answers import QuantifyAnswer, describe_conditions, describe_model, list_quantities
 from serving.encode import FORMATS, choose_format
-from serving.metrics import CONTENT_TYPE, OTHER_ROUTE, ServiceMetrics
+from serving.metrics import CONTENT_TYPE
 from serving.openapi import build_openapi
 from serving.page import PAGE_FILES, docs_page, page_file
 from serving.problems import (
@@ -29,15 +28,24 @@ from serving.problems import (
 )
 from serving.schemas import Order, parse_order
 from serving.swap import ServedModel
-from serving.uploads import Upload, read_upload, receive_upload
+from serving.timing import ClientGoneError, RequestTimes, finish_unless_gone
+from serving.uploads import Upload, read_upload, receive_upload, to_scan_set
 from serving.worker import Worker
 from spect.errors import SynspectError
 from spect.quantify import quantify
+from spect.scan_check import check_scans
 
 UPLOAD_PATHS = frozenset({"/v1/quantify", "/v1/drift/check"})
 _CLIENT_GONE = 499  # nobody reads it: it labels the request's duration
 
-Result = TypeVar("Result")
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    await app.state.worker.start()
+    try:
+        yield
+    finally:
+        await app.state.worker.stop()
 
 
 def build_app(worker: Worker) -> Starlette:
@@ -50,6 +58,7 @@ def build_app(worker: Worker) -> Starlette:
             Route("/v1/model", get_model),
             Route("/v1/quantify", post_quantify, methods=["POST"]),
             Route("/v1/drift", get_drift),
+            Route("/v1/drift/check", post_drift_check, methods=["POST"]),
             Route("/", get_page),
             Route("/page/{name}", get_page),
             Route("/docs", get_docs),
@@ -65,6 +74,7 @@ def build_app(worker: Worker) -> Starlette:
             Middleware(AccessGuard, settings=settings, metrics=metrics),
             Middleware(BodyLimit, upload_paths=UPLOAD_PATHS, max_upload_bytes=settings.max_upload_bytes),
         ],
+        lifespan=_lifespan,
         exception_handlers={
             SynspectError: _answer_and_count,
             HTTPException: answer_http_exception,
@@ -83,7 +93,11 @@ async def post_slices(request: Request) -> Response:
     order = parse_order(await request.body())
     name = choose_format(order, request.headers.get("accept"))
     model = worker.slot.current()
-    return await _unless_gone(request, _serve_order(worker, model, order, name))
+    try:
+        return await finish_unless_gone(request, _serve_order(worker, model, order, name))
+    except ClientGoneError:
+        worker.metrics.count_rejection("abandoned")
+        return Response(status_code=_CLIENT_GONE)
 
 
 async def _serve_order(worker: Worker, model: ServedModel, order: Order, name: str) -> Response:
@@ -137,6 +151,19 @@ async def get_drift(request: Request) -> Response:
     worker = _worker(request)
     worker.slot.current()
     return JSONResponse(await asyncio.to_thread(worker.monitor.report))
+
+
+async def post_drift_check(request: Request) -> Response:
+    """Judge uploaded scans against the reference of the model that answers now."""
+    worker = _worker(request)
+    model = worker.slot.current()
+    upload = await receive_upload(request)
+    return JSONResponse(await worker.measure(lambda: _check_drift(upload, model, worker.settings.max_upload_bytes)))
+
+
+def _check_drift(upload: Upload, model: ServedModel, max_bytes: int) -> dict[str, Any]:
+    scans = to_scan_set(upload, read_upload(upload, max_bytes=max_bytes))
+    return check_scans(model.profile, scans).to_dict() | {"model_sha256": model.bundle.sha256}
 
 
 async def get_page(request: Request) -> Response:
@@ -194,58 +221,3 @@ def _check_json(request: Request) -> None:
         raise UnsupportedMediaTypeError(
             f"the body is {media_type[:60] or 'of no media type'}; send JSON with Content-Type: application/json"
         )
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """Finish the work unless the client goes away first; then drop it."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_until_disconnect(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        _worker(request).metrics.count_rejection("abandoned")
-        return Response(status_code=_CLIENT_GONE)
-    finally:
-        task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _until_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-class RequestTimes:
-    """Times every request under its route's template, never under its path."""
-
-    def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and time its answer."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = time.monotonic()
-        status = 500
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting)
-        finally:
-            self._metrics.observe_request(_template(scope), status, time.monotonic() - started)
-
-
-def _template(scope: Scope) -> str:
-    path: str = scope["path"]
-    if path.startswith("/page/"):
-        return "/page" if path.removeprefix("/page/") in PAGE_FILES else OTHER_ROUTE
-    return path

@@ -7,6 +7,7 @@ fail; its metrics, whose labels are the clients' raw paths) is handed to the sam
 """
 
 import logging
+from contextlib import AsyncExitStack
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -65,19 +66,19 @@ class SynspectService:
 
         logging.getLogger("serving").setLevel(logging.INFO)
         forget_dead_workers()
-        self._worker = Worker(_SETTINGS, ServiceMetrics())
-        self._app = build_app(self._worker)
+        self._app = build_app(Worker(_SETTINGS, ServiceMetrics()))
+        self._running = AsyncExitStack()
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
         """Load the model; the port answers "not ready", with the reason, until there is one."""
-        await self._worker.start()
+        await self._running.enter_async_context(self._app.router.lifespan_context(self._app))
         _DOOR.app = self._app
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Stop what watches and what waits."""
-        await self._worker.stop()
+        await self._running.aclose()
 
 
 SynspectService.add_asgi_middleware(OwnSystemPaths)  # type: ignore[attr-defined]

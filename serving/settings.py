@@ -77,4 +77,5 @@ def load_settings() -> ServiceSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "_".join(map(str, first["loc"])).upper()
-        raise ConfigurationError(f"{name}: {first['msg']}, got {first['input']!r}") from None
+        got = "" if "TOKEN" in name else f", got {first['input']!r}"
+        raise ConfigurationError(f"{name}: {first['msg']}{got}") from None

@@ -3,14 +3,17 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from serving.problems import MalformedRequestError, UnsupportedMediaTypeError
 from serving.settings import MAX_SLICES
+from spect.drift import Comparability
 from spect.errors import RequestError, SlicesError
-from spect.formats.parsed import ParsedSlices
+from spect.formats.parsed import ParsedSlices, Words
 from spect.formats.reader import parse_slices
+from spect.scan_check import ScanSet
 from spect.slices import FIELD_MM
 
 FIELD = "file"
@@ -34,6 +37,35 @@ class UploadedSlices:
     parsed: ParsedSlices
     pixel_spacing_mm: float
     pixel_spacing_source: str
+
+
+def to_scan_set(upload: Upload, slices: UploadedSlices) -> ScanSet:
+    """Turn an upload into scans that can be compared with a reference.
+
+    Level, pattern and patient stand beside `counts` in the file; the form's `level` and `pattern` hold for all slices
+    of a file without them, and without `patient` every slice counts as a patient's only one. The form's
+    `intensity_unit` and `intensity_scaling` say what the counts were measured in; mean counts compare only then.
+    """
+    parsed, fields = slices.parsed, upload.fields
+    return ScanSet(
+        counts=parsed.counts,
+        level=_label(parsed.level, "level", fields, len(parsed)),
+        pattern=_label(parsed.pattern, "pattern", fields, len(parsed)),
+        patient=np.arange(len(parsed)).astype(np.str_) if parsed.patient is None else parsed.patient,
+        measured_in=Comparability(
+            intensity_unit=fields.get("intensity_unit", "unknown")[:60],
+            intensity_scaling=fields.get("intensity_scaling", "whole-cohort")[:60],
+            pixel_spacing_mm=slices.pixel_spacing_mm,
+        ),
+    )
+
+
+def _label(in_file: Words | None, name: str, fields: dict[str, str], slices: int) -> Words:
+    if in_file is not None:
+        return in_file
+    if name not in fields:
+        raise RequestError(f"{name} is missing; give it beside counts in the file, or as a field of the form")
+    return np.full(slices, fields[name][:40])
 
 
 async def receive_upload(request: Request) -> Upload:

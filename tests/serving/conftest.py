@@ -1,0 +1,48 @@
+"""What the tests of the service share: a bundle with a real profile, and the application in this process."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from registry.bundle.directory import Bundle
+from serving.metrics import ServiceMetrics
+from serving.routes import build_app
+from serving.settings import ServiceSettings
+from serving.worker import Worker
+from tests.support.asgi_client import AsgiClient
+from tests.support.drift_samples import make_profile
+from tests.support.tiny_bundle import build_tiny_bundle
+
+LOOPBACK = ("127.0.0.1", 50000)
+ClientFactory = Callable[..., AsgiClient]
+
+
+@pytest.fixture(scope="session")
+def served_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A tiny released bundle whose profile is real; read-only."""
+    return build_tiny_bundle(tmp_path_factory.mktemp("served") / "bundle", profile=make_profile().to_json())
+
+
+@pytest.fixture
+def open_client(tmp_path: Path, served_bundle: Bundle) -> Iterator[ClientFactory]:
+    """Start workers with other settings, seen from other peers; all are stopped at the end."""
+    opened: list[AsgiClient] = []
+
+    def open_one(*, peer: tuple[str, int] = LOOPBACK, **changes: object) -> AsgiClient:
+        fields = {"bundle_dir": served_bundle.path, "state_dir": tmp_path / f"state-{len(opened)}", **changes}
+        worker = Worker(ServiceSettings.model_validate(fields), ServiceMetrics(CollectorRegistry()))
+        client = AsgiClient(build_app(worker), peer=peer)
+        opened.append(client)
+        return client
+
+    yield open_one
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def client(open_client: ClientFactory) -> AsgiClient:
+    """The application with default settings, seen from this machine."""
+    return open_client()

@@ -1,0 +1,76 @@
+"""Who is let in: this machine without a token, everybody with the right one, anybody only where that is set."""
+
+import hashlib
+
+import pytest
+from starlette.types import Scope
+
+from serving.access import is_loopback
+from serving.settings import load_settings
+from spect.errors import ConfigurationError
+
+TOKEN = "correct horse"  # noqa: S105 — of these tests alone
+TOKEN_SHA256 = hashlib.sha256(TOKEN.encode()).hexdigest()
+ELSEWHERE = ("192.0.2.7", 40000)
+
+
+def test_another_machine_is_refused_while_no_token_is_set(open_client) -> None:
+    remote = open_client(peer=ELSEWHERE)
+    for path in ("/", "/v1/model", "/metrics", "/docs"):
+        response = remote.get(path)
+        assert response.status_code == 403
+        assert "SYNSPECT_TOKEN_SHA256" in response.json()["detail"]
+    assert remote.get("/readyz").status_code == 200
+
+
+def test_everybody_is_served_where_that_is_set(open_client) -> None:
+    assert open_client(peer=ELSEWHERE, allow_anonymous=True).get("/v1/model").status_code == 200
+
+
+def test_a_token_lets_any_machine_in_and_is_asked_of_every_machine(open_client) -> None:
+    for peer in (ELSEWHERE, ("127.0.0.1", 1)):
+        client = open_client(peer=peer, token_sha256=TOKEN_SHA256)
+        missing = client.get("/v1/model")
+        assert missing.status_code == 401
+        assert missing.headers["www-authenticate"].startswith("Bearer")
+        assert client.get("/v1/model", headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert client.get("/v1/model", headers={"Authorization": f"Basic {TOKEN}"}).status_code == 401
+        assert client.get("/v1/model", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+        assert client.get("/").status_code == 200
+        assert client.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:10.0.0.1", False),
+        ("10.0.0.1", False),
+        ("localhost", False),
+        ("", False),
+    ],
+)
+def test_only_loopback_addresses_are_this_machine(host: str, is_ours: bool) -> None:
+    scope: Scope = {"type": "http", "client": (host, 1)}
+    assert is_loopback(scope) is is_ours
+    assert not is_loopback({"type": "http", "client": None})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SYNSPECT_TOKEN_SHA256", "secret"), ("SYNSPECT_WORKERS", "0"), ("SYNSPECT_MAX_WAITING_SLICES", "10")],
+)
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=name):
+        load_settings()
+
+
+def test_a_wrong_token_setting_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNSPECT_TOKEN_SHA256", "hunter2")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,335 @@
+"""What the HTTP surface answers, in one process with the real generator."""
+
+import io
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.encode import FORMATS
+from spect.formats import npz
+from spect.sampling import MAX_SEED
+from tests.support.asgi_client import AsgiClient
+from tests.support.drift_samples import draw_slices
+
+ASKED = {"level": "COR", "pattern": "unilateral", "count": 3, "seed": 7}
+
+
+def post(client: AsgiClient, **body: object):
+    return client.post("/v1/slices", json={**ASKED, **body})
+
+
+def detail(response) -> str:
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == response.status_code
+    assert {"type", "title", "detail"} <= set(problem)
+    assert "Traceback" not in response.text
+    return problem["detail"]
+
+
+def test_slices_come_labelled_as_npz(client: AsgiClient, served_bundle) -> None:
+    response = post(client)
+    batch = npz.load_batch(response.content)
+    assert response.headers["content-type"] == "application/x-npz"
+    assert batch.counts.shape == (3, 64, 64)
+    assert batch.level.tolist() == ["COR"] * 3
+    assert batch.pattern.tolist() == ["unilateral"] * 3
+    assert batch.seed.tolist() == [7] * 3
+    assert batch.index.tolist() == [0, 1, 2]
+    assert batch.pixel_spacing_mm == 4.0
+    assert response.headers["x-synspect-model-version"] == "unregistered"
+    assert response.headers["x-synspect-model-sha256"] == served_bundle.sha256
+    assert response.headers["x-synspect-seed"] == "7"
+    assert response.headers["x-synspect-native-spacing"] == "4"
+
+
+def test_one_call_of_many_equals_many_calls_of_one(client: AsgiClient) -> None:
+    together = npz.load_batch(post(client, count=40).content).counts
+    for start in (0, 1, 17, 39):
+        alone = npz.load_batch(post(client, count=1, start=start).content).counts
+        np.testing.assert_array_equal(alone[0], together[start])
+
+
+def test_neighbouring_seeds_share_no_slice(client: AsgiClient) -> None:
+    seven, eight = (npz.load_batch(post(client, count=16, seed=seed).content).counts for seed in (7, 8))
+    assert not any((one == other).all() for one in seven for other in eight)
+
+
+def test_a_drawn_seed_is_told_and_gives_the_slices_again(client: AsgiClient) -> None:
+    body = {name: value for name, value in ASKED.items() if name != "seed"}
+    first, second = (client.post("/v1/slices", json=body) for _ in range(2))
+    seed = int(first.headers["x-synspect-seed"])
+    assert 0 <= seed <= MAX_SEED
+    assert second.headers["x-synspect-seed"] != first.headers["x-synspect-seed"]
+    assert post(client, seed=seed).content == first.content
+
+
+def test_each_entry_of_a_mix_counts_from_its_own_start(client: AsgiClient) -> None:
+    mix = [
+        {"level": "COR", "pattern": "unilateral", "count": 2, "start": 1},
+        {"level": "CER", "pattern": "normal", "count": 3},
+    ]
+    batch = npz.load_batch(client.post("/v1/slices", json={"mix": mix, "seed": 7}).content)
+    assert batch.level.tolist() == ["COR"] * 2 + ["CER"] * 3
+    assert batch.index.tolist() == [1, 2, 0, 1, 2]
+    np.testing.assert_array_equal(batch.counts[:2], npz.load_batch(post(client).content).counts[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "magic"),
+    [("npz", b"PK"), ("npy", b"\x93NUMPY"), ("png", b"\x89PNG"), ("json", b"{"), ("nifti", b"\x5c\x01")],
+)
+def test_every_format_is_chosen_by_name_and_by_accept(client: AsgiClient, name: str, magic: bytes) -> None:
+    by_name = post(client, format=name)
+    by_accept = client.post("/v1/slices", json=ASKED, headers={"Accept": FORMATS[name].media_type})
+    assert by_name.headers["content-type"].startswith(FORMATS[name].media_type)
+    assert by_name.content.startswith(magic)
+    assert by_accept.content == by_name.content
+    assert "synthetic" in by_name.headers["content-disposition"]
+    assert by_name.headers["x-synspect-notice"] == "synthetic, research use only"
+
+
+def test_accept_prefers_by_quality_and_falls_back_to_npz(client: AsgiClient) -> None:
+    def chosen(accept: str) -> str:
+        return client.post("/v1/slices", json=ASKED, headers={"Accept": accept}).headers["content-type"]
+
+    assert chosen("image/png;q=0.5, application/json") == "application/json"
+    assert chosen("text/html, */*;q=0.1") == "application/x-npz"
+    assert detail(client.post("/v1/slices", json=ASKED, headers={"Accept": "text/html"})).startswith("Accept is")
+
+
+def test_json_says_what_npz_says(client: AsgiClient) -> None:
+    told = post(client, format="json").json()
+    batch = npz.load_batch(post(client).content)
+    np.testing.assert_array_equal(np.array(told["counts"], dtype=np.float32), batch.counts)
+    assert told["index"] == batch.index.tolist()
+    assert told["notice"] == "synthetic, research use only"
+
+
+def test_an_asked_ratio_is_measured_in_the_answer(client: AsgiClient) -> None:
+    with np.load(io.BytesIO(post(client, count=4, left_right_ratio=0.8, mean_counts=50).content)) as arrays:
+        assert arrays["left_right_ratio"] == pytest.approx(0.8, abs=0.1)
+        assert arrays["mean_counts"] == pytest.approx(50, rel=0.2)
+    with np.load(io.BytesIO(post(client).content)) as arrays:
+        assert "left_right_ratio" not in arrays
+
+
+def test_another_matrix_covers_the_same_field_with_the_same_mean(client: AsgiClient) -> None:
+    native = npz.load_batch(post(client).content)
+    finer = npz.load_batch(post(client, matrix=128).content)
+    assert finer.counts.shape == (3, 128, 128)
+    assert finer.pixel_spacing_mm == 2.0
+    assert finer.counts.mean() == pytest.approx(native.counts.mean(), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"level": "CER", "pattern": "bilateral"}, "CER x bilateral has no data"),
+        ({"level": "cortex"}, "unknown level 'cortex'; use one of CER, BG, COR"),
+        ({"pattern": "left"}, "unknown pattern 'left'"),
+        ({"count": 0}, "count: .* greater than or equal to 1, got 0"),
+        ({"count": 10**9}, "count: .* less than or equal to 4096, got 1000000000"),
+        ({"count": 2.5}, "count"),
+        ({"count": True}, "count"),
+        ({"count": "3"}, "count"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**53}, "seed"),
+        ({"start": MAX_SEED, "count": 2}, "start \\+ count"),
+        ({"left_right_ratio": 9.0}, "left_right_ratio 9 is outside .* ask between"),
+        ({"mean_counts": 1e6}, "mean_counts 1e\\+06 is outside"),
+        ({"matrix": 100}, "matrix"),
+        ({"matrix": 256, "count": 2000}, "count must be at most 1024 at matrix 256"),
+        ({"format": "dicom"}, "format"),
+        ({"format": "json", "count": 257}, "at most 256 as json"),
+        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"mix": [{"level": "COR", "pattern": "normal", "count": 1}]}, "level, pattern, count beside mix"),
+    ],
+)
+def test_what_cannot_be_served_is_422_with_the_reason(client: AsgiClient, body: dict, words: str) -> None:
+    response = post(client, **body)
+    assert response.status_code == 422
+    assert re.search(words, detail(response)), detail(response)
+
+
+def test_a_mix_is_bounded_as_a_whole(client: AsgiClient) -> None:
+    entry = {"level": "COR", "pattern": "normal", "count": 4096}
+    assert "at most 4096 in all, got 8192" in detail(client.post("/v1/slices", json={"mix": [entry, entry]}))
+    assert client.post("/v1/slices", json={"mix": []}).status_code == 422
+    assert "missing" in detail(client.post("/v1/slices", json={"level": "COR"}))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"level": ', b"\xff\xfe", b"[" * 50_000])
+def test_a_body_that_is_not_json_is_400(client: AsgiClient, body: bytes) -> None:
+    response = client.post("/v1/slices", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert "not JSON" in detail(response)
+
+
+def test_json_numbers_that_are_not_numbers_are_refused(client: AsgiClient) -> None:
+    content = json.dumps({**ASKED, "mean_counts": float("nan")})
+    response = client.post("/v1/slices", content=content, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+
+
+def test_a_form_instead_of_json_is_415(client: AsgiClient) -> None:
+    response = client.post("/v1/slices", data={"level": "COR"})
+    assert response.status_code == 415
+    assert "application/json" in detail(response)
+
+
+async def _chunks() -> AsyncIterator[bytes]:
+    for _ in range(3):
+        yield b"x" * 40_000
+
+
+def test_a_body_that_is_too_long_is_413_whether_it_says_so_or_not(client: AsgiClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    declared = client.post("/v1/slices", content=b"x" * 100_000, headers=headers)
+    chunked = client.post("/v1/slices", content=_chunks(), headers=headers)
+    assert declared.status_code == chunked.status_code == 413
+    assert "at most 65536" in detail(chunked)
+
+
+def test_unknown_paths_and_methods_are_problems_too(client: AsgiClient) -> None:
+    assert "nothing is served at /v2" in detail(client.get("/v2"))
+    wrong_method = client.get("/v1/slices")
+    assert wrong_method.status_code == 405
+    assert wrong_method.headers["allow"] == "POST"
+    assert "use POST" in detail(wrong_method)
+    assert client.get("/page/../access.py").status_code == 404
+    assert client.get("/v1/slices/").status_code == 404
+
+
+def test_conditions_say_what_can_be_asked_and_why_one_is_absent(client: AsgiClient) -> None:
+    answer = client.get("/v1/conditions").json()
+    assert len(answer["conditions"]) == 8
+    cortex = next(c for c in answer["conditions"] if (c["level"], c["pattern"]) == ("COR", "normal"))
+    assert cortex["reference_slices"] == 500
+    assert cortex["reference_source"] == "simulated"
+    assert cortex["mean_counts"] == [25.0, 80.0]
+    assert answer["absent"][0]["level"] == "CER"
+    assert "no data" in answer["absent"][0]["reason"]
+
+
+def test_the_model_says_what_answers(client: AsgiClient, served_bundle) -> None:
+    answer = client.get("/v1/model").json()
+    assert answer["sha256"] == served_bundle.sha256
+    assert answer["provider"] == "CPUExecutionProvider"
+    assert answer["promotion"] == "none"
+    assert answer["manifest"]["matrix"] == 64
+    assert answer["card"].startswith("# ")
+
+
+def upload(client: AsgiClient, content: bytes, path: str = "/v1/quantify", **fields: str):
+    return client.post(path, files={"file": ("slices", content)}, data=fields)
+
+
+def npz_of(**arrays: object) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def test_uploaded_slices_are_measured(client: AsgiClient) -> None:
+    counts = draw_slices(3, np.random.default_rng(0))
+    answer = upload(client, npz_of(counts=counts, pixel_spacing_mm=4.0)).json()
+    mirrored = upload(client, npz_of(counts=counts[..., ::-1], pixel_spacing_mm=4.0)).json()
+    assert len(answer["slices"]) == 3
+    assert answer["pixel_spacing_source"] == "file"
+    for one, other in zip(answer["slices"], mirrored["slices"], strict=True):
+        assert {"mean_counts", "left_right_ratio", "mask_fraction"} <= set(one)
+        assert one["left_right_ratio"] * other["left_right_ratio"] == pytest.approx(1, abs=0.003)
+
+
+def test_without_a_spacing_a_field_of_256_mm_is_assumed_and_said(client: AsgiClient) -> None:
+    counts = draw_slices(1, np.random.default_rng(0))
+    assumed = upload(client, npz_of(counts=counts)).json()
+    told = upload(client, npz_of(counts=counts), pixel_spacing_mm="4").json()
+    assert (assumed["pixel_spacing_mm"], assumed["pixel_spacing_source"]) == (4.0, "assumed")
+    assert told["pixel_spacing_source"] == "field"
+    assert told["slices"] == assumed["slices"]
+    assert upload(client, npz_of(counts=counts), pixel_spacing_mm="-1").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b"patient,level\n1,COR\n", 400, "not a file of slices"),
+        (npz_of(counts=np.ones((2, 32, 32)))[:200], 400, "not a whole npz"),
+        (npz_of(slices=np.ones((2, 32, 32))), 400, "counts"),
+        (npz_of(counts=np.full((2, 32, 32), -1.0)), 400, "negative"),
+        (npz_of(counts=np.zeros((1, 64, 64))), 422, "no brain outline"),
+        (b"", 400, "not a file of slices"),
+    ],
+)
+def test_a_broken_upload_is_refused_in_one_line(client: AsgiClient, content: bytes, status: int, words: str) -> None:
+    response = upload(client, content)
+    assert response.status_code == status
+    assert words in detail(response)
+
+
+def test_an_upload_must_be_a_form_with_a_file(client: AsgiClient) -> None:
+    assert client.post("/v1/quantify", content=b"x").status_code == 415
+    assert "field 'file'" in detail(client.post("/v1/quantify", files={"slices": ("a", b"x")}))
+    no_boundary = client.post("/v1/quantify", content=b"x", headers={"Content-Type": "multipart/form-data"})
+    assert no_boundary.status_code == 400
+    detail(no_boundary)
+
+
+def test_an_upload_above_the_limit_is_413(open_client) -> None:
+    small = open_client(max_upload_bytes=10_000)
+    response = upload(small, b"x" * 20_000)
+    assert response.status_code == 413
+
+
+def test_drift_reads_not_enough_data_before_there_is_any(client: AsgiClient) -> None:
+    answer = client.get("/v1/drift").json()
+    assert answer["verdict"] == "not_enough_data"
+    assert len(answer["conditions"]) == 8
+
+
+def test_uploaded_scans_are_judged_against_the_reference(client: AsgiClient) -> None:
+    counts = draw_slices(40, np.random.default_rng(1))
+    file = npz_of(counts=counts, pixel_spacing_mm=4.0)
+    fields = {"level": "COR", "pattern": "normal", "intensity_unit": "counts"}
+    answer = upload(client, file, "/v1/drift/check", **fields).json()
+    assert answer["verdict"] in {"ok", "drift"}
+    assert {one["test"] for one in answer["judgements"]} == {"shift", "distance"}
+    assert "level is missing" in detail(upload(client, file, "/v1/drift/check"))
+
+
+def test_the_page_and_the_docs_need_nothing_from_elsewhere(client: AsgiClient) -> None:
+    for path in ("/", "/docs", "/page/page.css", "/page/page.js"):
+        response = client.get(path)
+        assert response.status_code == 200
+        assert "default-src 'none'" in response.headers["content-security-policy"]
+        assert "unsafe-inline" not in response.headers["content-security-policy"]
+        for word in ("<script>", " style=", "onclick", "http://www", "https://"):
+            assert word not in response.text
+    assert "research use only" in client.get("/").text
+
+
+def test_openapi_describes_every_route(client: AsgiClient) -> None:
+    document = client.get("/openapi.json").json()
+    routes = {route.path for route in client.app.routes} - {"/", "/page/{name}", "/docs", "/openapi.json", "/healthz"}
+    assert set(document["paths"]) == routes
+    assert "422" in document["paths"]["/v1/slices"]["post"]["responses"]
+    text = json.dumps(document)
+    for reference in set(text.split('"#/components/schemas/')[1:]):
+        assert reference.partition('"')[0] in document["components"]["schemas"]
+
+
+def test_without_a_bundle_it_lives_and_is_not_ready(open_client, tmp_path: Path) -> None:
+    empty = open_client(bundle_dir=tmp_path / "nothing")
+    assert empty.get("/livez").status_code == 200
+    ready = empty.get("/readyz")
+    assert ready.status_code == 503
+    assert ready.headers["retry-after"] == "5"
+    assert "holds no bundle" in detail(ready)
+    assert post(empty).status_code == 503
+    assert empty.get("/").status_code == 200

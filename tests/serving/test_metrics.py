@@ -1,0 +1,81 @@
+"""What Prometheus sees of one worker; two workers are seen in test_server.py."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.metrics import REJECTIONS, ServiceMetrics
+from serving.problems import KINDS
+from spect.conditions import CONDITIONS
+
+NAMES = {
+    "slices_generated_total",
+    "request_duration_seconds_count",
+    "queue_wait_seconds_count",
+    "inference_duration_seconds_count",
+    "inference_batch_slices_count",
+    "queue_slices",
+    "rejected_requests_total",
+    "model_info",
+    "model_reloads_total",
+    "mean_counts_count",
+    "left_right_ratio_count",
+    "drift_score",
+    "drift_threshold",
+    "drift_verdicts_total",
+    "invalid_slices_total",
+    "drift_last_window_timestamp_seconds",
+}
+ASKED = {"level": "COR", "pattern": "normal", "count": 5, "seed": 1}
+
+
+def read(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name.removeprefix("synspect_"), frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(samples: dict, name: str, **labels: str) -> float:
+    return samples[name, frozenset(labels.items())]
+
+
+def test_every_series_of_a_closed_set_is_there_before_anything_happened() -> None:
+    metrics = ServiceMetrics()
+    metrics.set_model(version="1", sha256="ab", provider="cpu", reference_source="simulated", promotion="gates")
+    metrics.set_drift(CONDITIONS[0], test="shift", feature="mean_counts", score=1.0, threshold=2.0)
+    samples = read(metrics.render().decode())
+    assert {name for name, _ in samples} >= NAMES
+    for condition in CONDITIONS:
+        assert value(samples, "slices_generated_total", level=condition.level, pattern=condition.pattern) == 0
+    for reason in REJECTIONS:
+        assert value(samples, "rejected_requests_total", reason=reason) == 0
+    assert value(samples, "drift_verdicts_total", test="distance", verdict="not_comparable") == 0
+
+
+def test_what_is_served_and_refused_is_counted(client) -> None:
+    assert client.post("/v1/slices", json=ASKED).status_code == 200
+    assert client.post("/v1/slices", json={**ASKED, "count": 0}).status_code == 422
+    client.get("/nowhere/17")
+    client.get("/nowhere/18")
+    samples = read(client.get("/metrics").text)
+    assert value(samples, "slices_generated_total", level="COR", pattern="normal") == 5
+    assert value(samples, "request_duration_seconds_count", route="/v1/slices", status="200") == 1
+    assert value(samples, "request_duration_seconds_count", route="/v1/slices", status="422") == 1
+    assert value(samples, "rejected_requests_total", reason="request") == 1
+    assert value(samples, "inference_batch_slices_sum") == 5
+    assert value(samples, "request_duration_seconds_count", route="other", status="404") == 2
+    assert not any("nowhere" in str(labels) for _, labels in samples)
+
+
+def test_only_the_model_that_answers_is_told() -> None:
+    metrics = ServiceMetrics()
+    labels = {"provider": "cpu", "reference_source": "simulated", "promotion": "gates"}
+    metrics.set_model(version="1", sha256="ab", **labels)
+    metrics.set_model(version="2", sha256="cd", **labels)
+    told = [dict(names)["version"] for name, names in read(metrics.render().decode()) if name == "model_info"]
+    assert told == ["2"]
+
+
+def test_every_refusal_of_the_problem_table_has_a_series() -> None:
+    names = {kind.name for _, kind in KINDS}
+    assert names - {"internal", "invalid_output"} <= set(REJECTIONS)

@@ -1,0 +1,102 @@
+"""Changing over to another bundle: verified, warmed up, counted; a broken one is refused and the old one stays."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from registry.bundle.directory import Bundle
+from registry.bundle.generator import is_gpu_plausible
+from registry.bundle.promotion_note import PROMOTION_NAME, PromotionNote, save_promotion_note
+from serving.problems import NotReadyError
+from serving.swap import ModelSlot, open_model
+from spect.conditions import CONDITIONS
+from spect.errors import BundleError, DeviceError
+from tests.support.followed_directory import make_pair, switch
+from tests.support.tiny_bundle import build_tiny_bundle
+
+
+class Reloads:
+    def __init__(self) -> None:
+        self.results: list[str] = []
+        self.models: list[dict[str, str]] = []
+
+    def count_reload(self, result: str) -> None:
+        self.results.append(result)
+
+    def set_model(self, **labels: str) -> None:
+        self.models.append(labels)
+
+
+def make_slot(directory: Path) -> tuple[ModelSlot, Reloads]:
+    reloads = Reloads()
+    return ModelSlot(directory, reloads, open_model=open_model), reloads
+
+
+def test_an_empty_directory_is_not_ready_until_a_bundle_appears(tmp_path: Path) -> None:
+    slot, reloads = make_slot(tmp_path)
+    assert not slot.refresh()
+    with pytest.raises(NotReadyError, match="holds no bundle"):
+        slot.current()
+    switch(tmp_path, make_pair(tmp_path, "a", version="3"))
+    assert slot.refresh()
+    assert slot.current().version == "3"
+    assert reloads.models[0]["promotion"] == "gates"
+    assert reloads.results == []
+
+
+def test_a_new_pair_is_taken_up_and_the_old_generator_goes_on(tmp_path: Path) -> None:
+    switch(tmp_path, make_pair(tmp_path, "a", version="1"))
+    slot, reloads = make_slot(tmp_path)
+    slot.refresh()
+    old = slot.current()
+    before = old.generator.generate(CONDITIONS[0], seed=1).counts
+    switch(tmp_path, make_pair(tmp_path, "b", version="2", output_gain=0.9, promotion="override"))
+    assert slot.refresh()
+    shutil.rmtree(tmp_path / "pairs" / "a")
+    assert slot.current().version == "2"
+    assert slot.current().promotion == "override"
+    assert reloads.results == ["swapped"]
+    np.testing.assert_array_equal(old.generator.generate(CONDITIONS[0], seed=1).counts, before)
+    assert not np.array_equal(slot.current().generator.generate(CONDITIONS[0], seed=1).counts, before)
+    assert not slot.refresh()
+
+
+def test_a_broken_bundle_is_refused_once_and_the_old_one_stays(tmp_path: Path) -> None:
+    switch(tmp_path, make_pair(tmp_path, "a", version="1"))
+    slot, reloads = make_slot(tmp_path)
+    slot.refresh()
+    broken = make_pair(tmp_path, "b", version="2", output_gain=0.9)
+    with (broken / "bundle" / "generator.onnx").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\x00\xff")
+    switch(tmp_path, broken)
+    for _ in range(3):
+        assert not slot.refresh()
+    assert slot.current().version == "1"
+    assert reloads.results == ["refused"]
+    assert "sha256" in slot.reason
+
+
+def test_a_note_written_later_changes_what_is_said_of_the_version(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, "a", version="1")
+    switch(tmp_path, pair)
+    slot, _ = make_slot(tmp_path)
+    slot.refresh()
+    save_promotion_note(PromotionNote(version="1", promotion="outside"), pair / PROMOTION_NAME)
+    assert slot.refresh()
+    assert slot.current().promotion == "outside"
+
+
+def test_a_bundle_with_an_unusable_profile_is_refused(tmp_path: Path) -> None:
+    build_tiny_bundle(tmp_path / "bundle", profile=b"{}")
+    with pytest.raises(BundleError, match="reference profile cannot be used"):
+        open_model(tmp_path / "bundle")
+
+
+def test_a_required_gpu_that_is_not_used_is_an_error(served_bundle: Bundle) -> None:
+    if is_gpu_plausible():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(DeviceError, match="GPU was required"):
+        open_model(served_bundle.path, require_gpu=True)
