@@ -136,7 +136,8 @@ class _Sheet:
         bar = figure.add_axes(
             ((label_inches + body[0] + 0.08) / size[0], 0.4 / size[1], 0.14 / size[0], body[1] / size[1])
         )
-        figure.colorbar(shown, cax=bar).set_label(unit, fontsize=8)
+        clipped = "max" if np.nanmax(image) > (top_of_scale or 1) else "neither"
+        figure.colorbar(shown, cax=bar, extend=clipped).set_label(unit, fontsize=8)
         bar.tick_params(labelsize=7)
         self._write_words(figure, axes, (title, note, MARKS[source]), size)
         return figure_to_png(figure, source=source)
