@@ -294,5 +294,7 @@ def _public(uri: str) -> str:
 
 
 def _in_one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return _public(lines[0] if lines else type(error).__name__)[:300]
+    text = str(error).strip()
+    if "Max retries exceeded" in text or "timed out" in text:
+        return "it does not answer"
+    return _public(text.splitlines()[0] if text else type(error).__name__)[:300]
