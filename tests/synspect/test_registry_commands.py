@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -19,10 +20,11 @@ def _run(*words: str) -> Result:
     return CliRunner(env={"COLUMNS": "220"}).invoke(app, list(words))
 
 
-def _json(*words: str) -> dict:
+def _json(*words: str) -> dict[str, Any]:
     result = _run(*words, "--json")
     assert result.exit_code == 0, result.output
-    return json.loads(result.output)
+    fields: dict[str, Any] = json.loads(result.output)
+    return fields
 
 
 @pytest.fixture
