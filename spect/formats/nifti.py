@@ -1,6 +1,7 @@
 """Read volumes and cut them at the three levels; read and write stacks of slices as NIfTI (x, y, 1, n)."""
 
 import json
+import logging
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import TypeVar
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel.orientations import OrientationError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -29,6 +30,19 @@ RINGING_SHARE = 0.1
 
 _HEADER_SIZES = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
 _COMMENT = 6  # NIfTI extension code of plain text
+
+_NIBABEL_LOG = logging.getLogger("nibabel.global")
+_NIBABEL_ERRORS = (
+    HeaderDataError,
+    WrapStructError,
+    ImageFileError,
+    OrientationError,
+    ArithmeticError,
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+)
 
 _Checked = TypeVar("_Checked")
 
@@ -99,11 +113,20 @@ def _load_image(source: Path | bytes, name: str, max_bytes: int) -> nibabel.Nift
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
     """Turn whatever NiBabel finds wrong into one `FormatError`, and its log lines into silence."""
+    _NIBABEL_LOG.addFilter(_drop)
     try:
-        with LoggingOutputSuppressor():
+        # A header of nonsense overflows NiBabel's arithmetic; what comes of it is checked afterwards.
+        with np.errstate(all="ignore"):
             yield
-    except (HeaderDataError, WrapStructError, ImageFileError, ValueError, TypeError, OSError, EOFError) as error:
-        raise FormatError(f"{name} is not a readable NIfTI file ({error}); copy or convert it again") from None
+    except _NIBABEL_ERRORS as error:
+        reason = " ".join(str(error).split())
+        raise FormatError(f"{name} is not a readable NIfTI file ({reason}); copy or convert it again") from None
+    finally:
+        _NIBABEL_LOG.removeFilter(_drop)
+
+
+def _drop(_record: logging.LogRecord) -> bool:
+    return False
 
 
 def _check_shape(image: nibabel.Nifti1Image, name: str, available: int, max_bytes: int) -> None:

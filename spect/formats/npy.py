@@ -2,6 +2,7 @@
 
 import io
 import math
+import tokenize
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +29,7 @@ def read_array(stream: BinaryIO, *, name: str, available: int) -> NDArray[Any]:
     try:
         version = npy_format.read_magic(stream)
         shape, fortran_order, dtype = _HEADER_READERS[version](stream)
-    except (ValueError, KeyError, SyntaxError, TypeError, RecursionError, MemoryError):
+    except (ValueError, KeyError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError):
         raise FormatError(f"{name} is not a NumPy array; save it again with numpy.save") from None
     if dtype.hasobject or dtype.kind not in "buifU":
         raise FormatError(f"{name} holds {dtype} values; numbers or words are needed (no pickled objects)")

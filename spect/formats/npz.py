@@ -103,7 +103,8 @@ def read_arrays(
             _check_members(archive, name, max_bytes)
             return {member.filename.removesuffix(".npy"): _read(archive, member) for member in archive.infolist()}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise FormatError(f"{name} is not a whole npz file ({error}); copy or download it again") from None
+        reason = " ".join(str(error).split())
+        raise FormatError(f"{name} is not a whole npz file ({reason}); copy or download it again") from None
 
 
 def _check_members(archive: zipfile.ZipFile, name: str, max_bytes: int) -> None:

@@ -1,6 +1,7 @@
 """Volumes become upright slices at the three levels, stacks come back as written, and broken files say so."""
 
 import gzip
+import io
 from pathlib import Path
 
 import nibabel
@@ -176,6 +177,30 @@ def test_voxels_that_are_no_counts_are_refused(value, words) -> None:
 
     with pytest.raises(FormatError, match=words):
         nifti.read_slices(nibabel.Nifti1Image(voxels, image.affine).to_bytes())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_bytes_end_in_one_line_or_in_slices_and_never_otherwise(seed, capfd) -> None:
+    rng, told = np.random.default_rng(seed), []
+    small = np.ones((16, 16, 16), dtype=np.int16)
+    whole = nibabel.Nifti1Image(small, np.diag([10.0, 10, 10, 1]) - np.outer([80, 80, 80, 0], [0, 0, 0, 1])).to_bytes()
+    npz_file, npy_file = io.BytesIO(), io.BytesIO()
+    np.savez_compressed(npz_file, counts=small, level=np.array(["COR"] * 16))
+    np.save(npy_file, small)
+
+    for content in (whole, npz_file.getvalue(), npy_file.getvalue()):
+        for _ in range(40):
+            damaged = bytearray(content)
+            for place in rng.integers(min(352, len(damaged)), size=3):
+                damaged[place] = rng.integers(256)
+            try:
+                parse_slices(bytes(damaged), max_bytes=2**24)
+            except FormatError as error:
+                told.append(str(error))
+
+    assert told
+    assert not any("\n" in message for message in told)
+    assert capfd.readouterr().err == ""
 
 
 def test_planes_are_parsed_and_each_mistake_is_named() -> None:
