@@ -24,6 +24,9 @@ TISSUE_DEPTH_MM = 12.0
 TISSUE_FLOOR = 0.1
 # Grey between these shares of the tissue behind: nearly 8 mm of a 10 mm blur, two working pixels.
 GREY_FROM, GREY_TO = 0.2, 0.8
+# Counts are smoothed by this much first: an image sharper than SPECT would step from 0 to 1 within a pixel, and its
+# angle lock to the pixels' (a sharp ellipse at 3 degrees read 1.3).
+EDGE_SIGMA_MM = 3.0
 # No grey further than this from the outline: inside, whatever is dark is a defect and not the edge.
 EDGE_REACH_MM = 8.0
 # Working pixels around the outline: more than the grey edge reaches, so that its neighbours exist.
@@ -83,6 +86,7 @@ def soften(outline: Outline) -> SoftOutline:
 
 def _grey_edge(share: Vector, mask: Vector, spacing_mm: float) -> Vector:
     """Return values in [0, 1] from counts over the percentile and the mask, both (rows, columns)."""
+    share = scipy.ndimage.gaussian_filter(share, EDGE_SIGMA_MM / spacing_mm, mode="constant", truncate=3)
     smooth = scipy.ndimage.gaussian_filter(mask, DIRECTION_SIGMA_MM / spacing_mm, mode="constant", truncate=3)
     # Across a straight border the smoothed mask is the normal distribution of the depth behind it.
     reach = scipy.special.ndtr(EDGE_REACH_MM / DIRECTION_SIGMA_MM)

@@ -24,9 +24,9 @@ COARSE_SPACING_MM = 8.0
 COARSE_ANGLES = np.deg2rad([-6.4, -3.2, 0.0, 3.2, 6.4])[:, None, None]
 
 MAXIMUM_REFINEMENTS = 12
-# Squared difference that an angle of one radian must gain: a circle has no angle, and is taken to stand upright. Beside
-# the noise of simulated slices this expects angles of some 3 degrees; it turns a brain of 5 degrees by less than 0.2.
-UPRIGHT = 200.0
+# Squared difference that an angle of one radian must gain: a circle has no angle, and is taken to stand upright. A
+# brain's outline gains some 5,000; this turns it by less than 0.1 degree.
+UPRIGHT = 25.0
 CONVERGED = 2e-3  # mm and degrees; LR moves some 0.025 per mm
 
 

@@ -94,6 +94,8 @@ def _large_components(mask: Mask) -> tuple[Mask, Mask]:
 
 def _fill_holes(mask: Mask) -> Mask:
     """Fill what the border cannot reach; labels the background once, where `binary_fill_holes` dilates many times."""
-    labels, _ = scipy.ndimage.label(np.pad(~mask, 1, constant_values=True))
+    background = np.ones((mask.shape[0] + 2, mask.shape[1] + 2), dtype=np.bool_)
+    background[1:-1, 1:-1] = ~mask
+    labels, _ = scipy.ndimage.label(background)
     filled: Mask = labels[1:-1, 1:-1] != labels[0, 0]
     return filled

@@ -143,9 +143,10 @@ def _mirror_image(mask: Mask, midline: Midline, distance: Vector) -> Mask:
     mirrored_row = np.rint(np.arange(rows)[:, None] - (2 * across_y) * distance).astype(np.intp)
     mirrored_column = np.rint(np.arange(columns)[None, :] - (2 * across_x) * distance).astype(np.intp)
     # One dark pixel around the mask stands for all that lies outside the field.
-    framed = np.pad(mask, 1)
-    np.clip(mirrored_row, -1, rows, out=mirrored_row)
-    np.clip(mirrored_column, -1, columns, out=mirrored_column)
+    framed = np.zeros((rows + 2, columns + 2), dtype=np.bool_)
+    framed[1:-1, 1:-1] = mask
+    np.minimum(np.maximum(mirrored_row, -1, out=mirrored_row), rows, out=mirrored_row)
+    np.minimum(np.maximum(mirrored_column, -1, out=mirrored_column), columns, out=mirrored_column)
     image: Mask = framed.ravel()[(mirrored_row + 1) * (columns + 2) + mirrored_column + 1]
     return image
 
