@@ -105,6 +105,19 @@ class QuantityDensity:
     def __post_init__(self) -> None:
         if self.names[:2] != (MEAN_COUNTS, LOG_LEFT_RIGHT_RATIO):
             raise ConfigurationError(f"the first two quantities must be mean counts, log ratio, got {self.names[:2]}")
+        size = len(self.names)
+        shapes = {
+            self.center.shape,
+            self.scale.shape,
+            *((mixture.means.shape[1],) for mixture in self.mixtures.values()),
+        }
+        if shapes != {(size,)}:
+            raise ConfigurationError(f"{size} quantities need centers, scales and mixtures of {size}, got {shapes}")
+        for condition, limits in self.support.items():
+            if not {MEAN_COUNTS, LOG_LEFT_RIGHT_RATIO} <= set(limits):
+                raise ConfigurationError(
+                    f"the support of {condition} needs mean counts and log ratio, got {set(limits)}"
+                )
         if not (self.scale > 0).all() or not np.isfinite(self.center).all():
             raise ConfigurationError("quantities need a finite center and a positive scale")
 

@@ -40,10 +40,10 @@ class GeneratorInputs:
 
 
 def check_seed(seed: int) -> int:
-    """Return the seed; raise `RequestError` outside 0 to 2^53 - 1."""
-    if not 0 <= seed <= MAX_SEED:
-        raise RequestError(f"seed must be an integer from 0 to {MAX_SEED}, got {seed}")
-    return seed
+    """Return the seed; raise `RequestError` where it is no integer from 0 to 2^53 - 1."""
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
+        raise RequestError(f"seed must be an integer from 0 to {MAX_SEED}, got {seed!r}")
+    return int(seed)
 
 
 def draw_inputs(

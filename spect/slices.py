@@ -20,14 +20,18 @@ def check_counts(counts: object) -> Counts:
 
     A single slice (rows, columns) becomes a stack of one. Complex, textual, non-finite and negative arrays are refused.
     """
-    array = np.asarray(counts)
+    try:
+        array = np.asarray(counts)
+    except ValueError:
+        raise SlicesError("counts must have shape (n, rows, columns), got rows of different lengths") from None
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3 or 0 in array.shape:
         raise SlicesError(f"counts must have shape (n, rows, columns), got {array.shape}")
     if array.dtype.kind not in "buif":
         raise SlicesError(f"counts must be real numbers, got dtype {array.dtype}")
-    array = array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused next
+        array = array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
         raise SlicesError("counts must be finite, got NaN or infinity; remove or mend those slices")
     if array.min() < 0:
@@ -86,6 +90,8 @@ def resample_to_matrix(counts: Counts, matrix: int) -> Counts:
     rows = counts.shape[-1]
     if counts.shape[-2] != rows:
         raise SlicesError(f"only square slices can be resampled, got {counts.shape[-2]} x {rows}")
+    if matrix < 1:
+        raise SlicesError(f"a matrix needs at least one pixel, got {matrix}")
     if matrix == rows:
         return counts
     spectrum = scipy.fft.dctn(counts, axes=(-2, -1), norm="forward")
