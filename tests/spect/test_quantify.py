@@ -37,7 +37,7 @@ def test_a_turned_and_shifted_head_keeps_its_ratio(
 
 @pytest.mark.parametrize("matrix", [*MATRICES, 91, 109])
 def test_a_mirrored_slice_measures_the_reciprocal(matrix: int) -> None:
-    counts = np.stack([brain_phantom(matrix=128, angle_deg=a, shift_mm=a, noise=0.5).counts for a in (-3, 0, 4)])
+    counts = np.stack([brain_phantom(matrix=128, angle_deg=a, shift_mm=a, noise=0.05).counts for a in (-3, 0, 4)])
     field = np.zeros((3, max(matrix, 128), max(matrix, 128)), np.float32)
     field[:, :128, :128] = counts
     counts, spacing = (field[:, 16:107, 16:107], 2.0) if matrix == 91 else (field, 2.0)
@@ -93,7 +93,7 @@ def test_a_mask_of_bright_pixels_alone_overstates_a_symmetric_defect() -> None:
 
 @pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
 def test_mean_counts_scale_with_the_counts_and_the_ratio_does_not(factor: float) -> None:
-    counts = brain_phantom(matrix=64, defect=one_sided(0.6), noise=0.3).counts
+    counts = brain_phantom(matrix=64, defect=one_sided(0.6), noise=0.03).counts
     measured, scaled = (quantify(c, pixel_spacing_mm=4) for c in (counts, counts * np.float32(factor)))
 
     assert scaled.mean_counts[0] == pytest.approx(factor * measured.mean_counts[0], rel=1e-4)
@@ -101,7 +101,7 @@ def test_mean_counts_scale_with_the_counts_and_the_ratio_does_not(factor: float)
 
 
 def test_a_slice_measures_the_same_alone_and_in_any_batch() -> None:
-    counts = np.stack([brain_phantom(matrix=64, angle_deg=i, noise=0.5, seed=i).counts for i in range(6)])
+    counts = np.stack([brain_phantom(matrix=64, angle_deg=i, noise=0.05, seed=i).counts for i in range(6)])
     together = quantify(counts, pixel_spacing_mm=4)
     turned = quantify(counts[::-1], pixel_spacing_mm=4)
 
@@ -120,7 +120,7 @@ def test_length_is_measured_in_millimetres() -> None:
 
 
 def test_the_masks_give_what_is_measured() -> None:
-    counts = np.stack([brain_phantom(matrix=64, defect=one_sided(0.5), angle_deg=a, noise=0.4).counts for a in (0, 4)])
+    counts = np.stack([brain_phantom(matrix=64, defect=one_sided(0.5), angle_deg=a, noise=0.04).counts for a in (0, 4)])
 
     masks, measured = union_masks(counts, pixel_spacing_mm=4), quantify(counts, pixel_spacing_mm=4)
 

@@ -9,7 +9,7 @@ from tests.support.phantom import brain_phantom, one_sided
 
 def brains(matrix: int = 128) -> np.ndarray:
     return np.stack(
-        [brain_phantom(matrix=matrix, angle_deg=a, noise=0.3, defect=one_sided(0.5)).counts for a in (0, 3)]
+        [brain_phantom(matrix=matrix, angle_deg=a, noise=0.03, defect=one_sided(0.5)).counts for a in (0, 3)]
     )
 
 
