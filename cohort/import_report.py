@@ -1,11 +1,12 @@
 """What an import read, mended and skipped; on screen by the files' names, on disk by their pseudonyms."""
 
 import json
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from spect.atomic import write_atomically
 
 REPORT_NAME = "import-report.json"
 
@@ -70,9 +71,4 @@ class ImportReport:
 
 def save_report(report: ImportReport, directory: Path) -> None:
     """Write import-report.json into a cohort, whole or not at all."""
-    partial = directory / f".{REPORT_NAME}.{secrets.token_hex(4)}"
-    try:
-        partial.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-        partial.replace(directory / REPORT_NAME)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(directory / REPORT_NAME, json.dumps(report.to_dict(), indent=2).encode() + b"\n")

@@ -117,9 +117,9 @@ def open_source(
     if url is not None and bundle is not None:
         raise RequestError("a url and a bundle were both given; slices come from one of them")
     if url is not None:
-        from synspect.service import ServiceSource
+        from synspect.http_source import ServiceSource
 
         return ServiceSource(url, token=token or os.environ.get(TOKEN_VARIABLE))
-    from synspect.offline import BundleSource
+    from synspect.bundle_source import BundleSource
 
     return BundleSource(Path(bundle) if bundle is not None else find_reference_bundle(), threads=threads)

@@ -85,7 +85,7 @@ def _check_here(bundle: Path | None, scans: "ScanSet", *, quiet: bool) -> dict[s
 
 
 def _ask_service(url: str, scans: "ScanSet") -> dict[str, Any]:
-    from synspect.service import ServiceSource
+    from synspect.http_source import ServiceSource
 
     source = ServiceSource(url)
     try:

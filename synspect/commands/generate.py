@@ -108,15 +108,9 @@ def _generate_with_progress(order: "Order", url: str | None, bundle: Path | None
 
 
 def _write(batch: "SyntheticBatch", out: Path, chosen: OutputFormat) -> None:
-    """Write beside the place and rename: a file by this name is always a whole one."""
-    from secrets import token_hex
+    from spect.atomic import write_atomically
 
-    partial = out.with_name(f".{out.name}.{token_hex(4)}")
-    try:
-        partial.write_bytes(_encode(batch, chosen))
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(out, _encode(batch, chosen))
 
 
 def _encode(batch: "SyntheticBatch", chosen: OutputFormat) -> bytes:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,14 @@ import typer
 if TYPE_CHECKING:
     from synspect.server_process import ServerOptions, ServerProcess
 
+
+class Alias(StrEnum):
+    """What can be followed."""
+
+    CHAMPION = "champion"
+    CANDIDATE = "candidate"
+
+
 _WATCH_SECONDS = 0.5
 _RESTART_SECONDS = 5.0
 
@@ -22,7 +31,7 @@ def serve(
     bundle: Annotated[
         Path | None, typer.Option(help="A bundle, or a followed directory; the baked or reference bundle if absent.")
     ] = None,
-    follow: Annotated[str | None, typer.Option(help="Follow this alias of the registry, such as champion.")] = None,
+    follow: Annotated[Alias | None, typer.Option(help="Follow this alias of the registry.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
     workers: Annotated[
@@ -42,8 +51,10 @@ def serve(
 
     address = "127.0.0.1" if host == "localhost" else host
     settings = load_settings()
-    directory = bundle or (_followed_directory(follow) if follow else settings.find_bundle_dir())
+    directory = bundle or (_followed_directory(follow) if follow is not None else settings.find_bundle_dir())
     check_port_free(address, port)
+    if follow is not None:
+        _check_registry_installed()
     _check_model(directory, may_be_empty=follow is not None, require_gpu=require_gpu or settings.require_gpu)
     options = ServerOptions(
         bundle_dir=directory,
@@ -59,6 +70,15 @@ def _followed_directory(alias: str) -> Path:
     from spect.home import home_directory
 
     return home_directory() / "followed" / alias
+
+
+def _check_registry_installed() -> None:
+    from importlib.util import find_spec
+
+    from spect.errors import ConfigurationError
+
+    if find_spec("mlflow") is None:
+        raise ConfigurationError("--follow needs the registry's packages; pip install 'synspect[registry]'")
 
 
 def _check_model(directory: Path, *, may_be_empty: bool, require_gpu: bool) -> None:
@@ -85,21 +105,21 @@ def _run(options: "ServerOptions", follow: str | None) -> int:
             stack.callback(follower.stop)
         server = ServerProcess(options)
         stack.callback(server.stop)
-        _announce(server, stopping)
+        is_announced = False
         while not stopping.is_set and server.poll() is None:
             time.sleep(_WATCH_SECONDS)
+            is_announced = is_announced or _announce_if_ready(server)
             if follower is not None:
                 follower.restart_if_dead()
         code = server.poll()
     return 0 if stopping.is_set else code or 1
 
 
-def _announce(server: "ServerProcess", stopping: "_StopRequest") -> None:
-    while not stopping.is_set and server.poll() is None:
-        if server.is_ready():
-            typer.echo(f"serving on {server.url} (page /, API /docs); Ctrl-C stops")
-            return
-        time.sleep(_WATCH_SECONDS)
+def _announce_if_ready(server: "ServerProcess") -> bool:
+    if not server.is_ready():
+        return False
+    typer.echo(f"serving on {server.url} (page /, API /docs); Ctrl-C stops")
+    return True
 
 
 class _StopRequest:

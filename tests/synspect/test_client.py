@@ -16,8 +16,8 @@ from spect.density import Targets
 from spect.errors import ConditionError, RequestError, ServiceError
 from spect.formats import npz
 from synspect import Client
-from synspect.offline import BundleSource
-from synspect.service import ATTEMPTS, LONGEST_WAIT_SECONDS, PatientTransport, ServiceSource
+from synspect.bundle_source import BundleSource
+from synspect.http_source import ATTEMPTS, LONGEST_WAIT_SECONDS, PatientTransport, ServiceSource
 from synspect.source import Order
 
 Handler = Callable[[httpx.Request], httpx.Response]
