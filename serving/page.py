@@ -38,7 +38,8 @@ def _render_docs() -> str:
     schemas = [_render_schema(name, schema) for name, schema in document["components"]["schemas"].items()]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>synspect API</title>'
-        '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/page/page.css"></head>'
+        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+        '<link rel="stylesheet" href="/page/page.css"></head>'
         f'<body><header><h1>synspect API</h1><p class="notice">{html.escape(document["info"]["description"])}</p>'
         '<nav><a href="/">page</a> <a href="/openapi.json">openapi.json</a></nav></header><main class="docs">'
         f"{''.join(operations)}<h2>Bodies</h2>{''.join(schemas)}</main></body></html>"
