@@ -72,7 +72,10 @@ def brain_phantom(
     noise: float = 0.0,
     seed: int = 0,
 ) -> Phantom:
-    """Cortex of 1.0 around white matter of 0.62, blurred as SPECT blurs, with noise of its grain: `noise` is its SD in cortex, as a share."""
+    """Cortex of 1.0 around white matter of 0.62, blurred as SPECT blurs.
+
+    `noise` is the SD in cortex, as a share of its counts, of noise with SPECT's grain.
+    """
     rng = np.random.default_rng(seed)
     across, along = brain_coordinates(angle_deg, shift_mm)
     half_width, half_length = 66 * (1 + 0.02 * rng.standard_normal()), 84 * (1 + 0.02 * rng.standard_normal())
