@@ -38,7 +38,10 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Double the resolution: nearest, 3x3 convolution, conditional norm, gated linear unit."""
+    """Double the resolution: bilinear, 3x3 convolution, conditional norm, gated linear unit.
+
+    FastGAN repeats pixels instead; on slices that a camera has blurred that left a visible grid after 16,000 images.
+    """
 
     def __init__(self, inputs: int, outputs: int, embedding_size: int) -> None:
         super().__init__()
@@ -47,7 +50,7 @@ class UpBlock(nn.Module):
 
     def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
         """Map (n, inputs, r, c) to (n, outputs, 2r, 2c)."""
-        doubled = functional.interpolate(features, scale_factor=2, mode="nearest")
+        doubled = functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
         return functional.glu(self.norm(self.conv(doubled), embedding), dim=1)
 
 
