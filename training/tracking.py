@@ -4,7 +4,10 @@ The only module of training that knows MLflow, which is imported when used.
 """
 
 import json
+import logging
 import math
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "synspect"
+SQLITE = "sqlite:///"
 RUN_ID_NAME = "mlflow.json"
 AT = "images_seen"
 
@@ -152,17 +156,13 @@ def replay(run: RunDirectory) -> str:
 def _open_mlflow_run(run: RunDirectory, record: RunRecord) -> tuple["MlflowClient", str]:
     """Start an MLflow run, or reopen the one this run was tracked in before it was interrupted."""
     with _mlflow_errors():
-        from mlflow import MlflowClient  # noqa: PLC0415 — MLflow takes seconds to import
-
-        client = MlflowClient(tracking_uri=_ready_tracking_uri())
+        client = _open_client(tracking_uri())
         marker = run.path / RUN_ID_NAME
         if marker.exists():
             run_id: str = json.loads(marker.read_text(encoding="utf-8"))["run_id"]
             client.update_run(run_id, status="RUNNING")
             return client, run_id
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        experiment_id = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
-        started = client.create_run(experiment_id, run_name=record.name)
+        started = client.create_run(_experiment_id(client), run_name=record.name)
         for name, value in _parameters(record).items():
             client.log_param(started.info.run_id, name, value)
         client.set_tag(started.info.run_id, "git_commit", record.git_commit)
@@ -171,11 +171,25 @@ def _open_mlflow_run(run: RunDirectory, record: RunRecord) -> tuple["MlflowClien
         return client, str(started.info.run_id)
 
 
-def _ready_tracking_uri() -> str:
+def _open_client(uri: str) -> "MlflowClient":
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient  # noqa: PLC0415 — after the environment is set: MLflow reads it when imported
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if uri.startswith(SQLITE):
+        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=uri)
+
+
+def _experiment_id(client: "MlflowClient") -> str:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None:
+        return str(experiment.experiment_id)
     uri = tracking_uri()
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    return uri
+    # Beside the database, not in whatever directory the command was started; a server knows its own place.
+    beside = str(Path(uri.removeprefix(SQLITE)).absolute().with_name("mlartifacts"))
+    return str(client.create_experiment(EXPERIMENT, artifact_location=beside if uri.startswith(SQLITE) else None))
 
 
 def _parameters(record: RunRecord) -> dict[str, Any]:
@@ -189,11 +203,13 @@ def _parameters(record: RunRecord) -> dict[str, Any]:
 def _mlflow_errors() -> Iterator[None]:
     """Turn what MLflow raises into one line of ours."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 — MLflow is imported when used
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 — comes with MLflow
 
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         reason = str(error).splitlines()[0]
+        where = re.sub(r"//[^/@]*@", "//***@", tracking_uri())  # a password in the address stays out of the message
         raise RegistryError(
-            f"MLflow at {tracking_uri()} cannot be used: {reason}; start it, or train with --tracker none"
+            f"MLflow at {where} cannot be used: {reason}; start it, or train with --tracker none"
         ) from error

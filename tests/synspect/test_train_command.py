@@ -1,0 +1,56 @@
+"""`synspect train` at its edges: a plan without a run, and one clear line for what cannot be done."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from spect.errors import ConfigurationError, RunError, SynspectError
+from synspect.cli import app
+
+runner = CliRunner()
+
+
+def _fails(*arguments: str) -> SynspectError:
+    result = runner.invoke(app, ["train", *arguments])
+    assert isinstance(result.exception, SynspectError), result.output
+    return result.exception
+
+
+def test_a_dry_run_prints_the_configuration_and_writes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = runner.invoke(app, ["train", str(tmp_path), "--preset", "smoke", "--out", str(out), "--dry-run"])
+    assert result.exit_code == 0
+    assert json.loads(result.output)["matrix"] == 64
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("cohort", "--preset", "huge"), "unknown preset 'huge'; use one of smoke, brain64, brain128"),
+        (("cohort", "--dataset", "C"), "dataset must be A .* or B"),
+        (("cohort", "--tracker", "tensorboard"), "tracker must be mlflow or none"),
+        ((), "no cohort given"),
+        (("cohort", "--resume", "run"), "leave DIR and --out out"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(arguments: tuple[str, ...], words: str) -> None:
+    error = _fails(*arguments)
+    assert isinstance(error, ConfigurationError)
+    with pytest.raises(ConfigurationError, match=words):
+        raise error
+
+
+def test_a_run_that_does_not_exist_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNSPECT_HOME", str(tmp_path))
+    error = _fails("--resume", "nowhere")
+    assert isinstance(error, RunError)
+    assert "no run at nowhere" in str(error)
+
+
+def test_a_missing_cohort_leaves_no_run_behind(tmp_path: Path) -> None:
+    error = _fails(str(tmp_path / "none"), "--preset", "smoke", "--tracker", "none", "--out", str(tmp_path / "run"))
+    assert error.exit_code == 2
+    assert not (tmp_path / "run").exists()

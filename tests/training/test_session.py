@@ -1,0 +1,184 @@
+"""A run from its cohort to its checkpoints: trained, stopped, resumed, failed."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cohort.store import save_cohort
+from spect.errors import CohortError, RunError, TrainingError
+from tests.support.tiny_training import TINY, SilentProgress, same_tensors, tiny_cohort
+from training.checkpoint import load_averaged_generator, load_checkpoint
+from training.prepare import prepare
+from training.run import RunDirectory, resolve_run
+from training.session import NewRun, resume_run, start_run
+from training.step import Stepper
+from training.tracking import read_metrics
+
+
+class StopAt(SilentProgress):
+    """Presses Ctrl-C when so many images have been seen."""
+
+    def __init__(self, images: int) -> None:
+        super().__init__()
+        self.images = images
+
+    def update(self, images_seen: int, **values: float | None) -> None:
+        super().update(images_seen, **values)
+        if images_seen == self.images:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def cohort_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cohort") / "tiny"
+    save_cohort(tiny_cohort(), path)
+    return path
+
+
+def _wanted(cohort_path: Path, **changes: object) -> NewRun:
+    config = dataclasses.replace(TINY, **changes)
+    return NewRun(cohort_path=cohort_path, preset="tiny", config=config, dataset="A", seed=3)
+
+
+@pytest.fixture(scope="module")
+def finished(cohort_path: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    return start_run(_wanted(cohort_path), path, tracker="none", progress=SilentProgress())[0]
+
+
+def test_a_run_leaves_everything_that_release_needs(finished: RunDirectory) -> None:
+    record = finished.record()
+    assert finished.status() == "finished"
+    assert record.cohort_fingerprint == tiny_cohort().description.fingerprint
+    assert record.max_counts > tiny_cohort().counts[tiny_cohort().split == "train"].max()
+    assert finished.checkpoint("best").exists()
+    assert [path.name for path in sorted(finished.figures.iterdir())] == ["grid-00000048.png", "grid-00000096.png"]
+    logged = [line["images_seen"] for line in read_metrics(finished.metrics) if "generator_hinge" in line]
+    assert logged == [16, 32, 48, 64, 80, 96]
+    scores = [line["selection/score"] for line in read_metrics(finished.metrics) if "selection/score" in line]
+    assert len(scores) == 2
+    assert all(map(math.isfinite, scores))
+
+
+def test_a_resumed_run_repeats_the_uninterrupted_one_bit_by_bit(
+    finished: RunDirectory, cohort_path: Path, tmp_path: Path
+) -> None:
+    run, outcome = start_run(_wanted(cohort_path), tmp_path / "run", tracker="none", progress=StopAt(56))
+    assert (outcome.is_finished, outcome.images_seen, run.status()) == (False, 56, "interrupted")
+    assert resume_run(run, tracker="none", progress=SilentProgress()).is_finished
+    whole, resumed = (load_checkpoint(r.checkpoint("last")) for r in (finished, run))
+    for part in ("generator", "discriminator", "averaged"):
+        assert same_tensors(whole[part].values(), resumed[part].values()), part
+    for part in ("generator_optimizer", "discriminator_optimizer"):
+        moments = [[m for state in c[part]["state"].values() for m in state.values()] for c in (whole, resumed)]
+        assert same_tensors(*moments), part
+    assert torch.equal(whole["anchors"], resumed["anchors"])
+    last = [[line for line in read_metrics(r.metrics) if "selection/score" in line][-1] for r in (finished, run)]
+    assert json.dumps(last[0]) == json.dumps(last[1])
+
+
+def test_a_run_without_every_condition_says_so_when_asked_for_its_generator(cohort_path: Path, tmp_path: Path) -> None:
+    wanted = dataclasses.replace(_wanted(cohort_path, images=16), dataset="B")
+    run, _ = start_run(wanted, tmp_path / "run", tracker="none", progress=SilentProgress())
+    with pytest.raises(RunError, match="trained without CER/normal"):
+        load_averaged_generator(run, "best")
+
+
+def test_another_seed_gives_another_generator(finished: RunDirectory, cohort_path: Path, tmp_path: Path) -> None:
+    wanted = dataclasses.replace(_wanted(cohort_path, images=16), seed=4)
+    run, _ = start_run(wanted, tmp_path / "run", tracker="none", progress=SilentProgress())
+    ours, theirs = (load_checkpoint(r.checkpoint("last"))["averaged"] for r in (run, finished))
+    assert not same_tensors(ours.values(), theirs.values())
+
+
+def test_the_best_generator_loads_in_eval_mode_and_draws_alike_each_time(finished: RunDirectory) -> None:
+    generator, facts = load_averaged_generator(finished, "best")
+    again, _ = load_averaged_generator(finished, "best")
+    latents = torch.ones(2, facts.latent_size)
+    quantities = torch.zeros(2, len(facts.density.names))
+    with torch.no_grad():
+        images = [g(latents, torch.tensor([0, 7]), quantities) for g in (generator, again)]
+    assert not generator.training
+    assert torch.equal(*images)
+    assert (facts.matrix, facts.pixel_spacing_mm) == (64, 4.0)
+
+
+def test_the_last_generator_is_recalibrated_when_loaded(finished: RunDirectory) -> None:
+    raw = load_checkpoint(finished.checkpoint("last"))["averaged"]
+    generator, _ = load_averaged_generator(finished, "last")
+    assert not generator.training
+    assert not torch.equal(generator.state_dict()["start_norm.norm.running_mean"], raw["start_norm.norm.running_mean"])
+
+
+def test_a_diverging_run_stops_with_a_clear_error_and_is_marked_failed(
+    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = _wanted(cohort_path, generator_learning_rate=1e30)
+    with pytest.raises(TrainingError, match="diverged"):
+        start_run(wanted, tmp_path / "run", tracker="none", progress=SilentProgress())
+    assert resolve_run(tmp_path / "run").status() == "failed"
+
+
+def test_a_run_that_breaks_is_marked_failed(cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out_of_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Stepper, "step", run_out_of_memory)
+    with pytest.raises(MemoryError):
+        start_run(_wanted(cohort_path), tmp_path / "run", tracker="none", progress=SilentProgress())
+    assert resolve_run(tmp_path / "run").status() == "failed"
+
+
+def test_a_finished_run_is_not_resumed(finished: RunDirectory) -> None:
+    with pytest.raises(RunError, match="is finished"):
+        resume_run(finished, tracker="none", progress=SilentProgress())
+
+
+def test_a_run_is_not_started_over_another(finished: RunDirectory, cohort_path: Path) -> None:
+    with pytest.raises(RunError, match="holds a run already"):
+        start_run(_wanted(cohort_path), finished.path, tracker="none", progress=SilentProgress())
+
+
+def test_a_run_is_not_resumed_on_another_cohort(cohort_path: Path, tmp_path: Path) -> None:
+    run, _ = start_run(_wanted(cohort_path), tmp_path / "run", tracker="none", progress=StopAt(16))
+    fields = json.loads((run.path / "config.json").read_text())
+    (run.path / "config.json").write_text(json.dumps(fields | {"cohort_fingerprint": "0" * 64}))
+    with pytest.raises(RunError, match="started on 000000000000"):
+        resume_run(run, tracker="none", progress=SilentProgress())
+
+
+def test_training_never_reads_the_test_split() -> None:
+    cohort = tiny_cohort()
+    split = cohort.split.copy()
+    split[2::4] = "test"
+    kept = dataclasses.replace(cohort, split=split)
+    spoiled = dataclasses.replace(
+        kept, counts=np.where((split == "test")[:, None, None], 10 * cohort.counts, cohort.counts)
+    )
+    clean, other = prepare(kept, TINY), prepare(spoiled, TINY)
+    assert torch.equal(clean.slices.model_images, other.slices.model_images)
+    assert (clean.density.center == other.density.center).all()
+
+
+def test_a_cohort_without_selection_patients_is_refused() -> None:
+    cohort = tiny_cohort()
+    without = dataclasses.replace(cohort, split=cohort.split.astype("U9").copy())
+    without.split[:] = "train"
+    with pytest.raises(CohortError, match="no selection slices"):
+        prepare(without, TINY)
+
+
+def test_dataset_b_holds_the_cortex_alone() -> None:
+    prepared = prepare(tiny_cohort(), TINY, dataset="B")
+    assert {str(condition) for condition in prepared.density.mixtures} == {
+        "COR/normal",
+        "COR/unilateral",
+        "COR/bilateral",
+    }

@@ -1,0 +1,114 @@
+"""What a run reports, in its own file and in a real MLflow on SQLite."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from spect.errors import RegistryError
+from tests.support.tiny_training import TINY
+from training.run import RunDirectory, RunRecord
+from training.tracking import JsonlTracker, MlflowTracker, read_metrics, replay
+
+PICTURE = b"\x89PNG\r\n\x1a\n"
+
+
+def _record(name: str) -> RunRecord:
+    return RunRecord(
+        name=name,
+        preset="tiny",
+        dataset="A",
+        seed=3,
+        config=TINY,
+        cohort_path="/somewhere/private",
+        cohort_fingerprint="f" * 64,
+        cohort_source="simulated",
+        simulator_version="1",
+        intensity_unit="counts",
+        intensity_scaling="whole-cohort",
+        training_slices=96,
+        max_counts=80.0,
+        matrix=64,
+        pixel_spacing_mm=4.0,
+        git_commit="c" * 40,
+        precision="32-true",
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory.create(tmp_path / "run", _record("run"))
+
+
+def _finish(run: RunDirectory) -> None:
+    lines = JsonlTracker(run.metrics)
+    lines.log({"generator_hinge": 0.5}, at=16)
+    lines.log({"generator_hinge": 0.25, "selection/score": float("nan")}, at=32)
+    (run.figures / "grid-00000032.png").write_bytes(PICTURE)
+    run.set_status("finished")
+
+
+def test_lines_after_the_checkpoint_are_dropped_on_resuming(run: RunDirectory) -> None:
+    tracker = JsonlTracker(run.metrics)
+    for at in (16, 32, 48):
+        tracker.log({"score": float(at)}, at=at)
+    JsonlTracker(run.metrics, keep_until=32).log({"score": 0.0}, at=48)
+    assert [(line["images_seen"], line["score"]) for line in read_metrics(run.metrics)] == [
+        (16, 16.0),
+        (32, 32.0),
+        (48, 0.0),
+    ]
+
+
+def test_a_line_cut_short_by_a_crash_is_left_out(run: RunDirectory) -> None:
+    run.metrics.write_text('{"images_seen": 16, "score": 1.0}\n{"images_se')
+    assert read_metrics(run.metrics) == [{"images_seen": 16, "score": 1.0}]
+
+
+def test_a_replayed_run_is_in_mlflow_with_parameters_metrics_and_figures(run: RunDirectory, mlflow_uri: str) -> None:
+    from mlflow import MlflowClient
+
+    _finish(run)
+    run_id = replay(run)
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    found = client.get_run(run_id)
+    assert found.info.status == "FINISHED"
+    assert found.data.params["width"] == "2"
+    assert found.data.params["cohort_fingerprint"] == "f" * 64
+    assert found.data.tags["git_commit"] == "c" * 40
+    history = client.get_metric_history(run_id, "generator_hinge")
+    assert sorted((metric.step, metric.value) for metric in history) == [(16, 0.5), (32, 0.25)]
+    assert "selection/score" not in found.data.metrics
+    assert [item.path for item in client.list_artifacts(run_id, "figures")] == ["figures/grid-00000032.png"]
+    assert "/somewhere/private" not in json.dumps(found.data.params)
+
+
+def test_a_run_is_replayed_once(run: RunDirectory, mlflow_uri: str) -> None:
+    _finish(run)
+    assert replay(run) == replay(run)
+
+
+def test_a_live_run_that_dies_is_marked_failed_and_a_resumed_one_goes_on_in_place(
+    run: RunDirectory, mlflow_uri: str
+) -> None:
+    from mlflow import MlflowClient
+
+    tracker = MlflowTracker(run, run.record())
+    tracker.log({"score": 2.0}, at=16)
+    tracker.end("failed")
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    assert client.get_run(tracker.run_id).info.status == "FAILED"
+    resumed = MlflowTracker(run, run.record())
+    resumed.end("finished")
+    assert resumed.run_id == tracker.run_id
+    assert client.get_run(tracker.run_id).info.status == "FINISHED"
+
+
+def test_an_unusable_mlflow_ends_in_one_clear_line(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.db").write_text("this is no database " * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'broken.db'}")
+    with pytest.raises(RegistryError, match="--tracker none"):
+        MlflowTracker(run, run.record())
