@@ -1,6 +1,6 @@
 """Draw the picture of the README: synthetic slices beside simulated ones, neither chosen.
 
-    python benchmarks/readme_picture.py COHORT docs/images/slices.png [--bundle models/reference] [--columns 4] [--seed 7]
+    python benchmarks/readme_picture.py COHORT docs/images/slices.png
 
 COHORT is a simulated cohort that the model was not trained on. The first slices of each condition are drawn.
 """
