@@ -6,7 +6,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,7 +73,7 @@ class ModelStore:
         self.uri = tracking_uri or default_tracking_uri()
         self.name = name
         with self._translated():
-            self._client = _open_client(self.uri)
+            self._client = open_client(self.uri)
 
     def register_bundle(self, bundle: Bundle, *, mlflow_run_id: str | None = None, gates: str = "") -> str:
         """Log a bundle byte for byte beside MLflow's onnx flavour, register it, and make it the candidate.
@@ -85,7 +85,10 @@ class ModelStore:
             _make_default(self.uri)
             flavour = _save_onnx_flavour(bundle, Path(staging) / "model")
             model = self._client.create_logged_model(
-                self._experiment_id(), name=self.name, source_run_id=mlflow_run_id, model_type="generator"
+                find_experiment(self._client, self.uri, _EXPERIMENT),
+                name=self.name,
+                source_run_id=mlflow_run_id,
+                model_type="generator",
             )
             self._client.log_model_artifacts(model.model_id, str(flavour))
             self._client.log_model_artifacts(model.model_id, str(bundle.path), BUNDLE_NAME)
@@ -198,28 +201,24 @@ class ModelStore:
         if self._find_model() is None:
             self._client.create_registered_model(self.name)
 
-    def _experiment_id(self) -> str:
-        experiment = self._client.get_experiment_by_name(_EXPERIMENT)
-        if experiment is not None:
-            return str(experiment.experiment_id)
-        return str(self._client.create_experiment(_EXPERIMENT, artifact_location=_artifact_location(self.uri)))
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn whatever MLflow raises into one `RegistryError`."""
-        from mlflow.exceptions import MlflowException  # noqa: PLC0415 — MLflow takes seconds to import
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 — comes with MLflow
-
-        try:
-            yield
-        except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-            raise RegistryError(
-                f"MLflow at {_public(self.uri)} cannot be used: {_in_one_line(error)}; "
-                "start it, or set MLFLOW_TRACKING_URI"
-            ) from error
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated_errors(self.uri, advice="start it, or set MLFLOW_TRACKING_URI")
 
 
-def _open_client(uri: str) -> "MlflowClient":
+@contextmanager
+def translated_errors(uri: str, *, advice: str) -> Iterator[None]:
+    """Turn whatever MLflow raises into one `RegistryError` that ends in the advice."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 — MLflow takes seconds to import
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 — comes with MLflow
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+        raise RegistryError(f"MLflow at {_public(uri)} cannot be used: {_in_one_line(error)}; {advice}") from error
+
+
+def open_client(uri: str) -> "MlflowClient":
+    """Open MLflow so that it fails soon, says little and sends nothing home."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient  # noqa: PLC0415 — after the environment is set: MLflow reads it when imported
@@ -239,9 +238,14 @@ def _make_default(uri: str) -> None:
     mlflow.set_registry_uri(uri)
 
 
-def _artifact_location(uri: str) -> str | None:
+def find_experiment(client: "MlflowClient", uri: str, name: str) -> str:
+    """Return the id of an experiment, made where there is none."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return str(experiment.experiment_id)
     # Beside the database, not in whatever directory the command was started; a server knows its own place.
-    return str(Path(uri.removeprefix(_SQLITE)).absolute().with_name("mlartifacts")) if uri.startswith(_SQLITE) else None
+    beside = str(Path(uri.removeprefix(_SQLITE)).absolute().with_name("mlartifacts"))
+    return str(client.create_experiment(name, artifact_location=beside if uri.startswith(_SQLITE) else None))
 
 
 def _save_onnx_flavour(bundle: Bundle, path: Path) -> Path:

@@ -29,7 +29,7 @@ class MonitorSettings:
     """
 
     sample_every: int = 64
-    window_slices: int = 256
+    window_slices: int = 512
     cpu_share: float = 0.05
     queue_slices: int = 512
 

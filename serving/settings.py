@@ -52,7 +52,7 @@ class ServiceSettings(BaseSettings):
     max_upload_bytes: int = Field(default=256 * 2**20, gt=0)
     poll_seconds: float = Field(default=1.0, gt=0, le=3600)
     drift_sample_every: int = Field(default=64, ge=1)
-    drift_window_slices: int = Field(default=256, ge=32, le=2048)
+    drift_window_slices: int = Field(default=512, ge=32, le=2048)
     drift_cpu_share: float = Field(default=0.05, gt=0, le=1)
     state_dir: Path | None = None
 

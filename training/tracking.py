@@ -4,16 +4,14 @@ The only module of training that knows MLflow, which is imported when used.
 """
 
 import json
-import logging
 import math
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from spect.errors import RegistryError, TrainingError
+from registry.store import find_experiment, open_client, translated_errors
+from spect.errors import TrainingError
 from spect.home import tracking_uri
 from training.run import RunDirectory, RunRecord
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "synspect"
-SQLITE = "sqlite:///"
 RUN_ID_NAME = "mlflow.json"
 AT = "images_seen"
 
@@ -156,40 +153,19 @@ def replay(run: RunDirectory) -> str:
 def _open_mlflow_run(run: RunDirectory, record: RunRecord) -> tuple["MlflowClient", str]:
     """Start an MLflow run, or reopen the one this run was tracked in before it was interrupted."""
     with _mlflow_errors():
-        client = _open_client(tracking_uri())
+        client = open_client(tracking_uri())
         marker = run.path / RUN_ID_NAME
         if marker.exists():
             run_id: str = json.loads(marker.read_text(encoding="utf-8"))["run_id"]
             client.update_run(run_id, status="RUNNING")
             return client, run_id
-        started = client.create_run(_experiment_id(client), run_name=record.name)
+        started = client.create_run(find_experiment(client, tracking_uri(), EXPERIMENT), run_name=record.name)
         for name, value in _parameters(record).items():
             client.log_param(started.info.run_id, name, value)
         client.set_tag(started.info.run_id, "git_commit", record.git_commit)
         client.set_tag(started.info.run_id, "cohort_fingerprint", record.cohort_fingerprint)
         marker.write_text(json.dumps({"run_id": started.info.run_id}) + "\n", encoding="utf-8")
         return client, str(started.info.run_id)
-
-
-def _open_client(uri: str) -> "MlflowClient":
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient  # noqa: PLC0415 — after the environment is set: MLflow reads it when imported
-
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    if uri.startswith(SQLITE):
-        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri)
-
-
-def _experiment_id(client: "MlflowClient") -> str:
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is not None:
-        return str(experiment.experiment_id)
-    uri = tracking_uri()
-    # Beside the database, not in whatever directory the command was started; a server knows its own place.
-    beside = str(Path(uri.removeprefix(SQLITE)).absolute().with_name("mlartifacts"))
-    return str(client.create_experiment(EXPERIMENT, artifact_location=beside if uri.startswith(SQLITE) else None))
 
 
 def _parameters(record: RunRecord) -> dict[str, Any]:
@@ -199,17 +175,5 @@ def _parameters(record: RunRecord) -> dict[str, Any]:
     return {**fields, **settings}
 
 
-@contextmanager
-def _mlflow_errors() -> Iterator[None]:
-    """Turn what MLflow raises into one line of ours."""
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 — MLflow is imported when used
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 — comes with MLflow
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        where = re.sub(r"//[^/@]*@", "//***@", tracking_uri())  # a password in the address stays out of the message
-        raise RegistryError(
-            f"MLflow at {where} cannot be used: {reason}; start it, or train with --tracker none"
-        ) from error
+def _mlflow_errors() -> AbstractContextManager[None]:
+    return translated_errors(tracking_uri(), advice="start it, or train with --tracker none")
