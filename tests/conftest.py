@@ -2,11 +2,15 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from registry.bundle.directory import Bundle
 from tests.support.tiny_bundle import build_tiny_bundle
+
+if TYPE_CHECKING:
+    from training.run import RunDirectory
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +37,11 @@ def mlflow_uri(_mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.Monke
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri
+
+
+@pytest.fixture(scope="session")
+def taught_run(tmp_path_factory: pytest.TempPathFactory) -> "RunDirectory":
+    """A finished run whose generator draws toy patients; read-only."""
+    from tests.support.taught_run import build_taught_run
+
+    return build_taught_run(tmp_path_factory.mktemp("taught-run"))

@@ -22,6 +22,7 @@ from training.validation.sample import Sample
 METRIC = "memorisation_share"
 EXPECTED_SHARE = 0.05
 REPLICATES = 500
+ONE_SIDED_95 = 1.645  # standard errors
 NOT_MEASURED = "it needs the training cohort"
 
 Vector = NDArray[np.float64]
@@ -83,14 +84,16 @@ def _measurement(
     def share(shares: Shares) -> float:
         return float(np.mean([shares[condition][0] for condition in conditions]))
 
-    replicates = np.mean([judged[condition][1] for condition in conditions], axis=0)
-    low, high = np.percentile(replicates, [5, 95])
+    # The bootstrap's spread, not its percentiles: resampling lowers the 5th percentile of few unseen slices, and with
+    # 20 a condition the percentile bound of honest samples would pass 5 % in 46 of 100 trials; this one in 5.
+    error = float(np.mean([judged[condition][1] for condition in conditions], axis=0).std(ddof=1))
+    reach = ONE_SIDED_95 * error
     return Measurement(
         metric=METRIC,
         cell=cell,
         value=share(judged),
-        low=float(low),
-        high=float(high),
+        low=max(share(judged) - reach, 0),
+        high=share(judged) + reach,
         null=share(halves),
         floor=share(floor),
         slices_synthetic=sum(judged[condition][2] for condition in conditions),

@@ -1,0 +1,83 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from spect.errors import ParityError
+from training.checkpoint import load_averaged_generator
+from training.export import OPSET, check_graph, describe_graph, export_onnx
+
+
+@pytest.fixture(scope="module")
+def exported(taught_run, tmp_path_factory):
+    generator, facts = load_averaged_generator(taught_run)
+    path = tmp_path_factory.mktemp("export") / "generator.onnx"
+    return path, facts, export_onnx(generator, facts, path)
+
+
+def run_graph(path, latents, condition, quantities):
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    return session.run(["model_images"], {"latents": latents, "condition": condition, "quantities": quantities})[0]
+
+
+def draw(facts, n):
+    rng = np.random.default_rng(3)
+    return (
+        rng.standard_normal((n, facts.latent_size)).astype(np.float32),
+        rng.integers(0, 8, n),
+        rng.standard_normal((n, len(facts.density.names))).astype(np.float32),
+    )
+
+
+def test_the_graph_agrees_with_the_network_for_one_three_and_many_slices(exported) -> None:
+    _, _, parity = exported
+    assert list(parity) == ["1", "3", "64"]
+    assert max(parity.values()) < 1e-5
+
+
+def test_the_graph_is_one_file_of_the_stated_opset_with_a_free_batch_axis(exported) -> None:
+    path, facts, _ = exported
+    assert [file.name for file in path.parent.iterdir()] == ["generator.onnx"]
+    model = onnx.load(path)
+    assert [entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}] == [OPSET]
+    inputs, outputs = describe_graph(facts)
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    for nodes, stated in ((session.get_inputs(), inputs), (session.get_outputs(), outputs)):
+        assert [(node.name, tuple(node.shape)) for node in nodes] == [(one.name, one.shape) for one in stated]
+    assert run_graph(path, *draw(facts, 7)).shape == (7, 1, 64, 64)
+
+
+def test_a_slice_is_the_same_alone_and_among_others_and_when_drawn_again(exported) -> None:
+    path, facts, _ = exported
+    inputs = draw(facts, 5)
+    together = run_graph(path, *inputs)
+    assert np.array_equal(together, run_graph(path, *inputs))
+    alone = run_graph(path, *(array[2:3] for array in inputs))
+    assert np.abs(alone - together[2:3]).max() < 1e-5
+
+
+def test_the_exported_network_is_the_averaged_one_with_its_norms_written_into_the_weights(taught_run, tmp_path) -> None:
+    generator, facts = load_averaged_generator(taught_run)
+    latents, condition, quantities = (torch.from_numpy(array) for array in draw(facts, 4))
+    before = generator(latents, condition, quantities)
+    export_onnx(generator, facts, tmp_path / "generator.onnx")
+    assert torch.equal(generator(latents, condition, quantities), before)
+    assert not [name for name, _ in generator.named_parameters() if "parametrizations" in name]
+
+
+def test_a_network_that_changes_between_two_runs_is_refused_and_leaves_no_file(taught_run, tmp_path) -> None:
+    generator, facts = load_averaged_generator(taught_run)
+    generator.train()  # batch norms that follow the batch: torch and the graph cannot agree
+    with pytest.raises(ParityError, match="differs from the network"):
+        export_onnx(generator, facts, tmp_path / "generator.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_that_draws_random_numbers_is_refused(tmp_path) -> None:
+    node = helper.make_node("RandomNormal", [], ["noise"], shape=[1, 2])
+    graph = helper.make_graph([node], "random", [], [helper.make_tensor_value_info("noise", TensorProto.FLOAT, [1, 2])])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]), tmp_path / "random.onnx")
+    with pytest.raises(ParityError, match="RandomNormal"):
+        check_graph(tmp_path / "random.onnx")
