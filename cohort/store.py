@@ -163,11 +163,16 @@ def is_cohort(directory: Path) -> bool:
 
 
 def check_destination(directory: Path) -> None:
-    """Raise `CohortError` where a cohort must not be written: over a file, or among someone's other files."""
+    """Raise `CohortError` where a cohort must not be written: over a file, someone's files or an imported cohort.
+
+    A simulated cohort may be replaced: its seed makes it again.
+    """
     if directory.exists() and not directory.is_dir():
         raise CohortError(f"{directory} is a file; name a directory for the cohort")
     if directory.is_dir() and any(directory.iterdir()) and not is_cohort(directory):
         raise CohortError(f"{directory} is not empty and holds no cohort; name a new or empty directory")
+    if is_cohort(directory) and load_description(directory).source == "acquired":
+        raise CohortError(f"{directory} holds an imported cohort, which is not replaced; name another or remove it")
 
 
 def save_cohort(cohort: Cohort, directory: Path) -> None:
@@ -187,9 +192,7 @@ def load_cohort(directory: Path) -> Cohort:
     CohortError
         The directory holds no cohort, a file is broken, or the slices are not those cohort.json describes.
     """
-    if not directory.is_dir():
-        raise CohortError(f"{directory} is not a directory; make a cohort with `synspect cohort simulate {directory}`")
-    description = _load_description(directory / DESCRIPTION_NAME)
+    description = load_description(directory)
     files = _slices_files(directory)
     if not files:
         raise CohortError(f"{directory} holds no {SLICES_NAME}; simulate or import the cohort again")
@@ -239,7 +242,11 @@ def _slices_files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if _SLICES_FILE.fullmatch(path.name))
 
 
-def _load_description(path: Path) -> CohortDescription:
+def load_description(directory: Path) -> CohortDescription:
+    """Read what a cohort says of itself, without its slices; raise `CohortError` where that cannot be read."""
+    if not directory.is_dir():
+        raise CohortError(f"{directory} is not a directory; make a cohort with `synspect cohort simulate {directory}`")
+    path = directory / DESCRIPTION_NAME
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

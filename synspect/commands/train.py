@@ -33,6 +33,7 @@ def train(
 
     Example: synspect train cohorts/paper --preset brain64 --seed 0
     """
+    from cohort.store import load_description
     from training.config import preset as find_preset
     from training.run import resolve_run
     from training.session import NewRun
@@ -54,6 +55,8 @@ def train(
         dataset="A" if dataset == "A" else "B",
         seed=seed,
     )
+    if not dry_run:
+        load_description(directory)  # says what is wrong with the cohort before anything is printed
     _print_plan({"preset": preset, "dataset": dataset, "seed": seed, **wanted.config.to_dict()})
     if not dry_run:
         _start(wanted, out, chosen)

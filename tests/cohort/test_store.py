@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,15 @@ def test_saving_again_replaces_the_cohort_and_keeps_what_lies_beside_it(tmp_path
     save_cohort(make_cohort(8), tmp_path)
     assert len(load_cohort(tmp_path)) == 8
     assert (tmp_path / "figure.png").exists()
+
+
+def test_an_imported_cohort_is_never_replaced(tmp_path: Path) -> None:
+    acquired = make_cohort(4)
+    acquired = replace(acquired, description=replace(acquired.description, source="acquired", simulator_version=None))
+    save_cohort(build_cohort(acquired.arrays(), acquired.description), tmp_path / "ours")
+    with pytest.raises(CohortError, match="holds an imported cohort, which is not replaced"):
+        save_cohort(make_cohort(8), tmp_path / "ours")
+    assert len(load_cohort(tmp_path / "ours")) == 4
 
 
 def test_an_interrupted_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
