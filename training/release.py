@@ -26,12 +26,20 @@ from training.staging import StagedModel, judge_panel, load_training_cohort, sta
 from training.tracking import replay
 from training.validation.figures import draw_measures_png, draw_synthetic_png
 from training.validation.panel import Validation, validate_model
-from training.validation.samples import select_reference
+from training.validation.samples import FULL, SliceNumbers, select_reference
 
 SYNTHETIC_FIGURE = "figures/synthetic.png"
 MEASURES_FIGURE = "figures/measures.png"
 
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseNumbers:
+    """How many slices per condition a release draws: 20,000 in the profile support one false alarm in 1,000."""
+
+    panel: SliceNumbers = FULL
+    profile: int = DEFAULT_PROFILE_SLICES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +57,7 @@ def release(
     *,
     destination: Path,
     name: str = DEFAULT_NAME,
-    profile_slices: int = DEFAULT_PROFILE_SLICES,
+    numbers: ReleaseNumbers | None = None,
     store: ModelStore | None = None,
     workers: int | None = None,
     on_progress: Progress | None = None,
@@ -66,8 +74,8 @@ def release(
         Where the bundle goes; must not exist.
     name
         Of the registered model.
-    profile_slices
-        Slices per condition of the model's own output; 20,000 support one false alarm in 1,000.
+    numbers
+        Slices per condition that are judged and that make up the profile; what a release demands where None.
     store
         Where the version is registered; None writes the bundle only.
     workers
@@ -82,7 +90,7 @@ def release(
     RegistryError
         The registry is unreachable; it is asked before the long work begins.
     """
-    record = run.record()
+    record, numbers = run.record(), numbers or ReleaseNumbers()
     if destination.exists():
         raise BundleError(f"{destination} exists, and a bundle is never changed; remove it or choose another --out")
     cohort, training = _load_cohorts(record, test_cohort)
@@ -95,12 +103,12 @@ def release(
             cohort,
             training=training,
             git_commit=git_commit(),
-            quick=False,
+            numbers=numbers.panel,
             workers=workers,
             on_progress=on_progress,
         )
         profile = _build_profile(
-            staged, cohort, validation, slices=profile_slices, workers=workers, on_progress=on_progress
+            staged, cohort, validation, slices=numbers.profile, workers=workers, on_progress=on_progress
         )
         bundle, gates = _write(staged, run, validation, profile, (cohort, training), destination)
     version = None
@@ -118,7 +126,7 @@ def _load_cohorts(record: RunRecord, test_cohort: Path) -> tuple[Cohort, Cohort 
     """Load and check both cohorts before anything takes long; the training cohort may be gone."""
     cohort = load_cohort(test_cohort)
     training = load_training_cohort(record)
-    select_reference(cohort, training_fingerprint=record.cohort_fingerprint, training=training, quick=True, seed=0)
+    select_reference(cohort, training_fingerprint=record.cohort_fingerprint, training=training, numbers=FULL, seed=0)
     missing = [str(condition) for condition in CONDITIONS if condition not in cohort.conditions()]
     if missing:
         raise CohortError(f"{test_cohort} has no slice of {', '.join(missing)}; release needs every condition")

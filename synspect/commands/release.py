@@ -31,7 +31,7 @@ def release(
     Example: synspect release brain64-seed0 --test cohorts/test
     """
     from registry.store import ModelStore
-    from training.release import choose_destination
+    from training.release import ReleaseNumbers, choose_destination
     from training.release import release as release_run
     from training.run import resolve_run
 
@@ -43,7 +43,7 @@ def release(
             test,
             destination=out or choose_destination(found),
             name=name,
-            profile_slices=profile_slices,
+            numbers=ReleaseNumbers(profile=profile_slices),
             store=store,
             workers=workers,
             on_progress=on_progress,

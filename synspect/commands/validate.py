@@ -33,6 +33,7 @@ def validate(
     Example: synspect validate models/reference cohorts/test --train cohorts/paper --report report.html
     """
     from training.validation.report import write_report
+    from training.validation.samples import FULL, QUICK
     from training.validation.subject import check_report_place, open_subject, validate_subject
 
     report_path = report or Path("validation.html")
@@ -40,7 +41,7 @@ def validate(
         check_report_place(report_path, subject)
         with stage_progress() as on_progress:
             validation, gates = validate_subject(
-                subject, directory, quick=quick, workers=workers, on_progress=on_progress
+                subject, directory, numbers=QUICK if quick else FULL, workers=workers, on_progress=on_progress
             )
         write_report(validation, subject.generator.manifest, gates, report_path)
     panel = validation.panel

@@ -20,9 +20,9 @@ from training.validation.parity import describe_parity
 from training.validation.pixel_histogram import measure_pixel_histogram
 from training.validation.principal_components import measure_principal_components
 from training.validation.samples import (
-    FULL_SLICES,
-    QUICK_SLICES,
+    FULL,
     Progress,
+    SliceNumbers,
     draw_synthetic,
     measure_reference,
     resample_training,
@@ -70,7 +70,7 @@ def validate_model(
     *,
     training: Cohort | None,
     git_commit: str,
-    quick: bool,
+    numbers: SliceNumbers = FULL,
     seed: int = VALIDATION_SEED,
     workers: int | None = None,
     on_progress: Progress | None = None,
@@ -87,8 +87,8 @@ def validate_model(
         The training cohort; without it memorisation is not measured.
     git_commit
         Of the code that measures.
-    quick
-        118 slices a condition on either side instead of 500 synthetic ones and the whole reference.
+    numbers
+        Slices a condition: `FULL`, as a release demands, or `QUICK`.
     seed
         Of the synthetic slices and of every random choice here.
     workers
@@ -104,13 +104,13 @@ def validate_model(
     started = time.monotonic()
     manifest = generator.manifest
     chosen = select_reference(
-        cohort, training_fingerprint=manifest.training_cohort.fingerprint, training=training, quick=quick, seed=seed
+        cohort, training_fingerprint=manifest.training_cohort.fingerprint, training=training, numbers=numbers, seed=seed
     )
     reference = measure_reference(chosen, manifest, workers=workers, on_progress=on_progress)
     synthetic = draw_synthetic(
         generator,
         chosen.conditions(),
-        per_condition=QUICK_SLICES if quick else FULL_SLICES,
+        per_condition=numbers.synthetic,
         seed=seed,
         workers=workers,
         on_progress=on_progress,
@@ -130,7 +130,7 @@ def validate_model(
         training_fingerprint=training.description.fingerprint if training is not None else None,
         git_commit=git_commit,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        quick=quick,
+        quick=numbers.is_quick,
         seed=seed,
         seconds=round(time.monotonic() - started, 1),
         measurements=measurements,

@@ -1,6 +1,7 @@
 """Where the samples of a validation come from: a cohort that was not trained on, and the released graph."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,16 +14,31 @@ from spect.slices import Counts, resample_to_matrix
 from training.validation.comparison import TrainingSlices
 from training.validation.sample import Sample, measure_sample
 
-FULL_SLICES = 500  # synthetic slices a condition: SCIENCE.md section 3
-QUICK_SLICES = 118  # an eighth of the reference study's 938
 TEST_SPLIT = "test"
 FIELD_TOLERANCE_MM = 1.0  # far below a pixel, far above rounding
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceNumbers:
+    """How many slices a condition a validation looks at."""
+
+    synthetic: int
+    reference: int | None = None  # at most; None is all there are
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether these are fewer than a release demands."""
+        return self.reference is not None or self.synthetic < FULL.synthetic
+
+
+FULL = SliceNumbers(synthetic=500)  # what SCIENCE.md section 3 asks for
+QUICK = SliceNumbers(synthetic=118, reference=118)  # an eighth of the reference study's 938
+
+
 def select_reference(
-    cohort: Cohort, *, training_fingerprint: str, training: Cohort | None, quick: bool, seed: int
+    cohort: Cohort, *, training_fingerprint: str, training: Cohort | None, numbers: SliceNumbers, seed: int
 ) -> Cohort:
     """Return the slices of a cohort that may prove something: the test split if there is one, else all.
 
@@ -40,7 +56,7 @@ def select_reference(
     chosen = cohort.select(split=TEST_SPLIT) if has_test else cohort
     if training is not None:
         _check_disjoint(chosen, training, is_same_cohort=cohort.description.fingerprint == training_fingerprint)
-    return _thin(chosen, seed=seed) if quick else chosen
+    return chosen if numbers.reference is None else _thin(chosen, numbers.reference, seed=seed)
 
 
 def _check_disjoint(chosen: Cohort, training: Cohort, *, is_same_cohort: bool) -> None:
@@ -68,13 +84,11 @@ def _shares_patients(chosen: Cohort, training: Cohort) -> bool:
     return ours.name == theirs.name  # every preset draws its patients from a stream of its own
 
 
-def _thin(cohort: Cohort, *, seed: int) -> Cohort:
-    """Keep at most `QUICK_SLICES` slices a condition, at random."""
+def _thin(cohort: Cohort, most: int, *, seed: int) -> Cohort:
+    """Keep at most so many slices a condition, at random."""
     rng = np.random.default_rng([seed, 9])
     index = cohort.condition_index
-    kept = [
-        rng.permutation(np.flatnonzero(index == condition.index))[:QUICK_SLICES] for condition in cohort.conditions()
-    ]
+    kept = [rng.permutation(np.flatnonzero(index == condition.index))[:most] for condition in cohort.conditions()]
     return cohort.take(np.sort(np.concatenate(kept)))
 
 

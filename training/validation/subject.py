@@ -16,7 +16,7 @@ from spect.errors import CohortError, ConfigurationError
 from training.run import RunDirectory, git_commit
 from training.staging import judge_panel, load_training_cohort, stage_run
 from training.validation.panel import Validation, validate_model
-from training.validation.samples import Progress
+from training.validation.samples import FULL, Progress, SliceNumbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def validate_subject(
     subject: Subject,
     cohort: Path,
     *,
-    quick: bool,
+    numbers: SliceNumbers = FULL,
     workers: int | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[Validation, GateReport]:
@@ -86,7 +86,7 @@ def validate_subject(
         load_cohort(cohort),
         training=subject.training,
         git_commit=git_commit(),
-        quick=quick,
+        numbers=numbers,
         workers=workers,
         on_progress=on_progress,
     )
