@@ -60,7 +60,7 @@ def _making(facts: CardFacts) -> str:
         *_cohort_command(facts.training_cohort, "TRAIN"),
         f"synspect train TRAIN --preset {run.preset} --dataset {run.dataset} --seed {run.seed}",
         *_cohort_command(facts.test_cohort, "TEST"),
-        f"synspect release {run.name} --test TEST --profile-slices {facts.profile.profile_slices}",
+        f"synspect release RUN --test TEST --profile-slices {facts.profile.profile_slices}",
         "```",
         "",
         "| | |",

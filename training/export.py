@@ -101,6 +101,17 @@ def _write_graph(generator: Generator, inputs: GeneratorInputs, path: Path) -> N
             external_data=False,
             verbose=False,
         )
+    _forget_origin(path)
+
+
+def _forget_origin(path: Path) -> None:
+    """Remove what the exporter notes beside the graph: its stack traces name files and folders of this machine."""
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    onnx.save(model, path)
 
 
 @contextmanager

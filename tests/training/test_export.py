@@ -49,6 +49,14 @@ def test_the_graph_is_one_file_of_the_stated_opset_with_a_free_batch_axis(export
     assert run_graph(path, *draw(facts, 7)).shape == (7, 1, 64, 64)
 
 
+def test_the_graph_names_no_file_of_the_machine_that_wrote_it(exported) -> None:
+    path, _, _ = exported
+    content = path.read_bytes()
+    assert b"networks.py" not in content
+    assert b"site-packages" not in content
+    assert not any(node.metadata_props for node in onnx.load(path).graph.node)
+
+
 def test_a_slice_is_the_same_alone_and_among_others_and_when_drawn_again(exported) -> None:
     path, facts, _ = exported
     inputs = draw(facts, 5)
