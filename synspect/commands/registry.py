@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from synspect.gate_table import print_gates
+
 if TYPE_CHECKING:
-    from registry.gates import GateReport, GateRow
     from registry.store import ModelStore
 
 app = typer.Typer(help="List released versions, promote one to champion, roll back, follow it.", no_args_is_help=True)
@@ -18,7 +19,6 @@ app = typer.Typer(help="List released versions, promote one to champion, roll ba
 Name = Annotated[str, typer.Option("--name", help="Registered model.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _DEFAULT_NAME = "synspect"
-_STYLES = {"pass": "green", "fail": "bold red", "reported": "dim"}
 
 
 @app.command("list")
@@ -83,7 +83,7 @@ def show(version: str, name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> N
     console.print(f"version {version} of {name}, created {facts.created_at} {' '.join(facts.aliases)}")
     for tag, value in sorted(facts.tags.items()):
         console.print(f"  {tag}: {value}")
-    console.print(build_gate_table(report))
+    print_gates(report, about=f"of version {version}", with_reported=True)
     for entry in history:
         console.print(
             f"{entry['when']} {entry['who']}: {entry['action']} {entry['version']} by {entry['promotion']} "
@@ -114,7 +114,7 @@ def promote(
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        Console(markup=False).print(build_gate_table(report))
+        print_gates(report, about=f"of version {version}")
     note = promote_version(store, version, report=report, override=override)
     if not as_json:
         how = "by its gates" if note.promotion == "gates" else f"by override: {note.reason}"
@@ -184,23 +184,6 @@ def build(
         Console(markup=False).print(
             f"{built.tag} holds version {built.version}; serve it with: bentoml serve {built.tag}"
         )
-
-
-def build_gate_table(report: "GateReport") -> Table:
-    """Build the table of gates: measured, limit, verdict, power; then the measurements printed beside them."""
-    table = Table("gate", "cell", "measured", "limit", "verdict", "power", "note", title=report.in_words())
-    for row in (*report.gates, *(row for row in report.rows if row.verdict == "reported")):
-        power = "" if row.power is None else f"{row.power:.2f}"
-        verdict = Text(row.verdict, style=_STYLES[row.verdict])
-        table.add_row(row.metric, row.cell, _measured(row), row.limit, verdict, power, Text(row.note))
-    return table
-
-
-def _measured(row: "GateRow") -> str:
-    if row.measured is None:
-        return "—"
-    interval = "" if row.low is None or row.high is None else f" ({row.low:.3g} to {row.high:.3g})"
-    return f"{row.measured:.3g}{interval}"
 
 
 def _resolve(store: "ModelStore", version: str) -> str:

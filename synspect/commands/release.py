@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from synspect.commands.validate import print_gates, stage_progress
+from synspect.commands.validate import stage_progress
+from synspect.gate_table import print_gates
 
 
 def release(
@@ -53,7 +54,7 @@ def release(
         answer = {"bundle": str(bundle.path), "sha256": bundle.sha256, "version": released.version, "name": name}
         typer.echo(json.dumps({**answer, "gates": released.gates.to_dict()}))
         return
-    print_gates(released.gates, cohort=f"{bundle.panel.cohort_source if bundle.panel else 'test'} cohort")
+    print_gates(released.gates, about=f"against a {bundle.panel.cohort_source if bundle.panel else 'test'} cohort")
     console = Console(highlight=False, soft_wrap=True)
     if released.version is None:
         console.print(f"{bundle.path}: bundle {bundle.sha256[:12]}, not registered")

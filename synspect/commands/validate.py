@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+
+from synspect.gate_table import print_gates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from registry.gates import GateReport
 
 
 def validate(
@@ -48,27 +47,8 @@ def validate(
     if as_json:
         typer.echo(json.dumps({"panel": json.loads(panel.model_dump_json()), "gates": gates.to_dict()}))
         return
-    print_gates(gates, cohort=f"{panel.cohort_source} cohort")
+    print_gates(gates, about=f"against a {panel.cohort_source} cohort")
     Console(highlight=False, soft_wrap=True).print(f"{report_path}: {len(panel.measurements)} measurements")
-
-
-def print_gates(gates: "GateReport", *, cohort: str) -> None:
-    """Print every gate with what was measured, its limit, verdict and power."""
-    table = Table(title=f"gates, against a {cohort}")
-    for heading in ("metric", "cell", "measured", "interval", "limit", "verdict", "power"):
-        table.add_column(heading, overflow="fold")
-    for row in gates.gates:
-        color = "green" if row.verdict == "pass" else "red"
-        interval = f"{_number(row.low)} to {_number(row.high)}" if row.low is not None else ""
-        verdict = f"[{color}]{row.verdict}[/{color}]"
-        table.add_row(row.metric, row.cell, _number(row.measured), interval, row.limit, verdict, _number(row.power))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(gates.in_words(), soft_wrap=True)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def test_a_version_is_promoted_listed_shown_and_followed(registered: str, tmp_pa
     promoted = _run("promote", "candidate")
     assert promoted.exit_code == 0
     assert "version 1 is champion by its gates" in promoted.output
-    assert "c2st_auc_inside_outline" in promoted.output
+    assert "c2st auc inside outline" in promoted.output
 
     listed = _json("list")
     assert listed["champion"]["promotion"] == "gates"
