@@ -79,7 +79,7 @@ def _measure_chunk(chunk: _Chunk) -> Features:
     batch = generator.generate(
         CONDITIONS[chunk.condition_index], seed=OWN_OUTPUT_SEED, start=chunk.start, count=chunk.count
     )
-    return compute_features(np.maximum(batch.counts, 0), pixel_spacing_mm=batch.pixel_spacing_mm)
+    return compute_features(batch.counts, pixel_spacing_mm=batch.pixel_spacing_mm)
 
 
 @cache

@@ -1,5 +1,6 @@
 """Start or resume a run: cohort and preset in, a run directory out; keeps the run's status true however it ends."""
 
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 
 from cohort.store import Cohort, load_cohort
-from spect.errors import RunError
+from spect.errors import RegistryError, RunError
 from spect.slices import FIELD_MM
 from training.config import TrainingConfig
 from training.loop import Outcome, ProgressReporter, TrainingLoop
@@ -44,7 +45,12 @@ def start_run(
     precision = preferred_precision()
     record = _record(wanted, path.name, cohort, prepared, precision)
     run = RunDirectory.create(path, record)
-    outcome = _train(run, record, prepared, tracker=tracker, progress=progress, is_resumed=False)
+    try:
+        outcome = _train(run, record, prepared, tracker=tracker, progress=progress, is_resumed=False)
+    except RegistryError:
+        if not run.metrics.exists():  # nothing was learnt: leave the place free for the same command
+            shutil.rmtree(run.path)
+        raise
     return run, outcome
 
 

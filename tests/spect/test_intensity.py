@@ -42,3 +42,14 @@ def test_a_scale_that_is_no_positive_number_is_refused(max_counts: float) -> Non
 def test_an_empty_cohort_has_no_scale() -> None:
     with pytest.raises(IntensityError):
         IntensityScale.above(np.zeros((2, 4, 4), np.float32))
+
+
+def test_a_rounding_error_below_the_range_gives_no_negative_counts() -> None:
+    below = np.full((1, 1, 2, 2), np.nextafter(np.float32(-1), np.float32(-2)))
+    assert IntensityScale(max_counts=80).to_counts(below).min() == 0
+
+
+def test_what_lies_further_below_the_range_stays_visible() -> None:
+    scale = IntensityScale(max_counts=80)
+    assert scale.to_counts(np.full((1, 1, 2, 2), np.float32(-1.01))).max() < 0
+    assert np.isnan(scale.to_counts(np.full((1, 1, 2, 2), np.float32("nan")))).all()

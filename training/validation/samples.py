@@ -141,7 +141,7 @@ def draw_synthetic(
             on_progress("generating synthetic slices", (done + 1) * per_condition, len(conditions) * per_condition)
     total = len(conditions) * per_condition
     return measure_sample(
-        np.maximum(np.concatenate(counts), 0),
+        np.concatenate(counts),
         condition_index=np.repeat([condition.index for condition in conditions], per_condition).astype(np.int64),
         patient=np.array([f"synthetic-{row}" for row in range(total)]),
         pixel_spacing_mm=generator.manifest.pixel_spacing_mm,
