@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ def _to_json(batch: SyntheticBatch, measured: Measured) -> bytes:
     fields: dict[str, Any] = {
         "notice": NOTICE,
         "pixel_spacing_mm": batch.pixel_spacing_mm,
+        "intensity_unit": batch.intensity_unit,
         "model_version": batch.model_version,
         "model_sha256": batch.model_sha256,
         "orientation": "row 0 anterior, patient's left on image right",
@@ -55,6 +56,7 @@ def _to_png(batch: SyntheticBatch, _measured: Measured) -> bytes:
         captions=captions,
         title=f"seed {batch.seed[0]}, model {batch.model_version} ({batch.model_sha256[:8]})",
         pixel_spacing_mm=batch.pixel_spacing_mm,
+        unit=batch.intensity_unit,
     )
 
 
@@ -135,14 +137,9 @@ def finish_batch(batch: SyntheticBatch, order: Order) -> tuple[SyntheticBatch, M
     native = batch.counts.shape[-1]
     if order.matrix in {None, native}:
         return batch, measured
-    resampled = SyntheticBatch(
+    resampled = replace(
+        batch,
         counts=resample_to_matrix(batch.counts, order.matrix),
-        level=batch.level,
-        pattern=batch.pattern,
-        seed=batch.seed,
-        index=batch.index,
         pixel_spacing_mm=batch.pixel_spacing_mm * native / order.matrix,
-        model_version=batch.model_version,
-        model_sha256=batch.model_sha256,
     )
     return resampled, measured

@@ -152,6 +152,7 @@ def label_batch(counts: Counts, order: Order, model: ServedModel) -> SyntheticBa
         pixel_spacing_mm=model.bundle.manifest.pixel_spacing_mm,
         model_version=model.version,
         model_sha256=model.bundle.sha256,
+        intensity_unit=model.bundle.manifest.training_cohort.intensity_unit,
     )
 
 

@@ -3,7 +3,8 @@
 Counts are float32 (n, rows, columns), >= 0; row 0 is anterior and the patient's left lies on image right.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from spect.errors import SlicesError
 
 Counts = NDArray[np.float32]
+DEFAULT_UNIT = "counts per pixel"
 FIELD_MM = 256.0  # side of the square field of view of every simulated and generated slice
 
 
@@ -51,6 +53,7 @@ class SyntheticBatch:
     pixel_spacing_mm: float
     model_version: str
     model_sha256: str
+    intensity_unit: str = DEFAULT_UNIT
 
     def __post_init__(self) -> None:
         sizes = {len(array) for array in (self.counts, self.level, self.pattern, self.seed, self.index)}
@@ -64,16 +67,11 @@ class SyntheticBatch:
     def concatenate(cls, batches: "list[SyntheticBatch]") -> "SyntheticBatch":
         """Join batches of one model, in order."""
         first = batches[0]
-        joined = {
+        joined: dict[str, Any] = {
             name: np.concatenate([getattr(batch, name) for batch in batches])
             for name in ("counts", "level", "pattern", "seed", "index")
         }
-        return cls(
-            **joined,
-            pixel_spacing_mm=first.pixel_spacing_mm,
-            model_version=first.model_version,
-            model_sha256=first.model_sha256,
-        )
+        return replace(first, **joined)
 
 
 def mirror_left_right(counts: Counts) -> Counts:

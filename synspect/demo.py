@@ -139,8 +139,9 @@ def _wait_for_windows(client: Client) -> dict[str, Any]:
 
 def _draw_sheet(results: Mapping[Condition, ConditionResult], note: PromotionNote) -> bytes:
     rows = {str(condition): result.batch.counts[:_SHOWN_PER_CONDITION] for condition, result in results.items()}
-    spacing = next(iter(results.values())).batch.pixel_spacing_mm
-    return labelled_rows_png(rows, title=f"synspect model version {note.version}", pixel_spacing_mm=spacing)
+    batch = next(iter(results.values())).batch
+    title = f"synspect model version {note.version}"
+    return labelled_rows_png(rows, title=title, pixel_spacing_mm=batch.pixel_spacing_mm, unit=batch.intensity_unit)
 
 
 def _describe_model(model: Mapping[str, Any], note: PromotionNote) -> Text:

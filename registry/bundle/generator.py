@@ -152,6 +152,7 @@ class ReleasedGenerator:
             pixel_spacing_mm=self.manifest.pixel_spacing_mm,
             model_version=self.version,
             model_sha256=self.sha256,
+            intensity_unit=self.manifest.training_cohort.intensity_unit,
         )
 
 

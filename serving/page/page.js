@@ -175,6 +175,7 @@ async function describe() {
       outside: "Made champion by hand, outside the gates.",
       none: "Not promoted by a registry.",
     };
+    element("scale-label").textContent = model.intensity_unit;
     element("promotion-line").textContent = how[model.promotion];
     element("promotion-line").classList.toggle("override", model.promotion === "override");
     element("card").textContent = model.card;

@@ -16,10 +16,10 @@ from spect.formats.parsed import ParsedSlices, Words
 from spect.slices import SyntheticBatch, check_counts
 
 NOTICE = "synthetic, research use only"
-MAX_MEMBERS = 64  # a batch has nine
+MAX_MEMBERS = 64  # a batch has ten
 
 _LABELS = ("level", "pattern", "seed", "index")
-_FACTS = ("pixel_spacing_mm", "model_version", "model_sha256")
+_FACTS = ("pixel_spacing_mm", "intensity_unit", "model_version", "model_sha256")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: no clock in the bytes
 
 
@@ -53,6 +53,7 @@ def load_batch(source: Path | bytes, *, name: str | None = None) -> SyntheticBat
             pixel_spacing_mm=float(arrays["pixel_spacing_mm"]),
             model_version=str(arrays["model_version"]),
             model_sha256=str(arrays["model_sha256"]),
+            intensity_unit=str(arrays["intensity_unit"]),
         )
     except (SlicesError, TypeError, ValueError) as error:
         raise FormatError(f"{name} is not a batch written by synspect: {error}") from None

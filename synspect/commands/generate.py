@@ -127,4 +127,5 @@ def _encode(batch: "SyntheticBatch", chosen: OutputFormat) -> bytes:
         captions=[f"{index}" for index in batch.index],
         title=f"{batch.level[0]} {batch.pattern[0]}, seed {batch.seed[0]}, model {batch.model_version}",
         pixel_spacing_mm=batch.pixel_spacing_mm,
+        unit=batch.intensity_unit,
     )

@@ -26,6 +26,7 @@ from training.validation.two_sample_classifier import (
     WHOLE_FIELD,
     classify,
     compute_auc,
+    describe_most_telling,
     measure_two_sample_classifier,
     pixels_everywhere,
     pixels_inside,
@@ -75,6 +76,13 @@ def test_the_classifier_reports_every_pattern_and_its_floor_is_worse_than_its_nu
     assert {cell for metric, cell in measured if metric == INSIDE_OUTLINE} == {*Pattern, "all"}
     assert {cell for metric, cell in measured if metric == WHOLE_FIELD} == {*Pattern, "all"}
     assert measured[INSIDE_OUTLINE, "all"].floor > measured[INSIDE_OUTLINE, "all"].null
+
+
+def test_the_feature_that_gives_a_generator_away_is_named() -> None:
+    assert "feature mean_counts, alone 1.00" in describe_most_telling(
+        (corrupt(lambda counts: counts * 2), reference_sample())
+    )
+    assert "feature mean_counts" not in describe_most_telling((corrupt(blur(0.9)), reference_sample()))
 
 
 def test_auc_counts_ties_a_half_and_follows_weights() -> None:
