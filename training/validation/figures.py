@@ -33,7 +33,7 @@ def draw_measures_png(comparison: Comparison, *, source: str, unit: str) -> byte
     _draw_violins(below, comparison, lambda sample: np.exp(sample.measures["log_left_right_ratio"]))
     above.set_ylabel(f"mean counts ({unit})")
     below.set_ylabel("left/right ratio")
-    figure.suptitle(f"synthetic (orange, left) beside {source} reference (blue, right)")
+    figure.suptitle(f"synthetic (orange, left) beside {source} reference (blue, right); central 90 %, medians")
     return to_png(figure)
 
 
@@ -43,16 +43,23 @@ def _draw_violins(axes: Axes, comparison: Comparison, quantity: Callable[[Sample
         (comparison.reference, 0.2, REFERENCE_COLOR),
     ):
         values = quantity(sample)
-        by_condition = [values[sample.condition_index == condition.index] for condition in comparison.conditions]
+        by_condition = [
+            _central_values(values[sample.condition_index == condition.index]) for condition in comparison.conditions
+        ]
         places = [place + shift for place in range(len(by_condition))]
-        parts = axes.violinplot(by_condition, positions=places, widths=0.36, showmedians=True)
+        parts = axes.violinplot(by_condition, positions=places, widths=0.36, showmedians=True, showextrema=False)
         bodies: Any = parts["bodies"]  # typed as one thing or many
         for body in bodies:
             body.set_color(color)
-        for line in ("cmedians", "cmins", "cmaxes", "cbars"):
-            parts[line].set_color(color)
+        parts["cmedians"].set_color(color)
     axes.set_xticks(range(len(comparison.conditions)), [str(condition) for condition in comparison.conditions])
     axes.grid(axis="y", alpha=0.3)
+
+
+def _central_values(values: Vector) -> Vector:
+    """Keep the central 90 %: the ends of a violin would be single patients' values, and figures travel in a bundle."""
+    low, high = np.percentile(values, [5, 95])
+    return np.asarray(values[(values >= low) & (values <= high)])
 
 
 def draw_synthetic_png(synthetic: Sample, *, unit: str) -> bytes:
