@@ -30,36 +30,45 @@ from spect.equivalence import (
 )
 from spect.errors import ConditionError
 from spect.judgement import DriftTest, DriftVerdict, Effect, Judgement
-from spect.profile import ABSOLUTE_LOG_RATIO, ConditionProfile, ReferenceProfile
+from spect.profile import ABSOLUTE_LOG_RATIO, MINIMUM_REFERENCE_PATIENTS, ConditionProfile, ReferenceProfile
 from spect.shift import WINDOW_SIZES, compute_shift_score
 
 Values = NDArray[np.float64]
 
 MINIMUM_SLICES = WINDOW_SIZES[0]  # of a window, and of a set of new scans
+MINIMUM_PATIENTS = MINIMUM_REFERENCE_PATIENTS  # of a set of new scans: both sides need as many for a bootstrap
 DISTANCE_FEATURES = (MEAN_COUNTS, LOG_LEFT_RIGHT_RATIO)  # those that have a margin
 _SPACING_TOLERANCE_MM = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparability:
-    """What mean counts were measured in; they compare only where unit, scaling and spacing agree."""
+    """What slices were measured in: no feature compares across spacings, mean counts only in one unit and scaling."""
 
     intensity_unit: str
     intensity_scaling: str
     pixel_spacing_mm: float
 
-    def obstacle_to(self, profile: ReferenceProfile) -> str:
-        """Say what differs from the profile; empty where nothing does."""
+    def has_spacing_of(self, profile: ReferenceProfile) -> bool:
+        """Whether the pixel spacing is the profile's."""
+        return abs(self.pixel_spacing_mm - profile.pixel_spacing_mm) <= _SPACING_TOLERANCE_MM
+
+    def obstacle_to(self, profile: ReferenceProfile, feature: str) -> str:
+        """Say what keeps a feature from being compared; empty where nothing does."""
+        differences = [] if feature != MEAN_COUNTS else self._differences_of_counts(profile)
+        if not self.has_spacing_of(profile):
+            differences.append(
+                f"the pixel spacing is {self.pixel_spacing_mm:g} mm, the profile's {profile.pixel_spacing_mm:g} mm"
+            )
+        return "; ".join(differences)
+
+    def _differences_of_counts(self, profile: ReferenceProfile) -> list[str]:
         differences = []
         if self.intensity_unit != profile.intensity_unit:
             differences.append(f"the intensity unit is {self.intensity_unit}, the profile's {profile.intensity_unit}")
         if self.intensity_scaling != profile.intensity_scaling:
             differences.append(f"the scaling is {self.intensity_scaling}, the profile's {profile.intensity_scaling}")
-        if abs(self.pixel_spacing_mm - profile.pixel_spacing_mm) > _SPACING_TOLERANCE_MM:
-            differences.append(
-                f"the pixel spacing is {self.pixel_spacing_mm:g} mm, the profile's {profile.pixel_spacing_mm:g} mm"
-            )
-        return "; ".join(differences)
+        return differences
 
 
 def judge_window(
@@ -153,11 +162,14 @@ class _Question:
         )
 
     def refuse(self, test: DriftTest) -> Judgement | None:
-        """Answer what cannot be judged: another unit, or too few slices."""
-        if self.feature == MEAN_COUNTS and self.obstacle:
+        """Answer what cannot be judged: another unit or spacing, too few slices, or slices of too few patients."""
+        if self.obstacle:
             return self.answer(test, DriftVerdict.NOT_COMPARABLE, note=self.obstacle)
         if len(self.values) < MINIMUM_SLICES:
             note = f"at least {MINIMUM_SLICES} slices are needed, got {len(self.values)}"
+            return self.answer(test, DriftVerdict.NOT_ENOUGH_DATA, note=note)
+        if self.patients is not None and (patients := len(np.unique(self.patients))) < MINIMUM_PATIENTS:
+            note = f"at least {MINIMUM_PATIENTS} patients are needed, got {patients}"
             return self.answer(test, DriftVerdict.NOT_ENOUGH_DATA, note=note)
         return None
 
@@ -184,7 +196,6 @@ def _ask(
         raise ConditionError(
             f"the reference profile does not know {condition}; it knows {', '.join(profile.conditions)}"
         )
-    obstacle = measured_in.obstacle_to(profile) if measured_in else ""
     return {
         feature: _Question(
             profile=profile,
@@ -193,7 +204,7 @@ def _ask(
             feature=feature,
             values=np.asarray(features[feature], dtype=np.float64),
             patients=patients,
-            obstacle=obstacle,
+            obstacle=measured_in.obstacle_to(profile, feature) if measured_in else "",
         )
         for feature in profile.features
     }

@@ -1,7 +1,7 @@
 """Check a set of new scans against a released model's reference: measure, group by condition, judge, sum up."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from spect.errors import QuantificationError, SlicesError
 from spect.features import FEATURES, compute_features
 from spect.judgement import DriftVerdict, Judgement, worst_verdict
 from spect.profile import ReferenceProfile
-from spect.slices import Counts, check_counts
+from spect.slices import FIELD_MM, Counts, check_counts, resample_to_matrix
 
 Progress = Callable[[int], None]
+FIELD_TOLERANCE_MM = 1.0  # headers round their spacings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,41 +71,60 @@ class ScanCheck:
 def check_scans(profile: ReferenceProfile, scans: ScanSet, *, progress: Progress | None = None) -> ScanCheck:
     """Judge a set of scans; conditions that do not occur in it, or not in the profile, are left out.
 
+    Scans of finer pixels than the profile's, over the same field of view, are resampled to its pixels. Coarser ones
+    lack the detail that features describe: they are not comparable, nor are those of another spacing and field.
     `progress` is called with 1 after every slice. Raises `SlicesError` where none of the conditions is known.
     """
     known = [condition for condition in CONDITIONS if str(condition) in profile.conditions]
     present = [condition for condition in known if len(scans.rows_of(condition))]
     if not present:
         raise SlicesError(f"no slice is of a condition the profile knows: {', '.join(profile.conditions)}")
+    matrix = _matrix_of_profile(profile, scans)
+    measured_in = scans.measured_in
+    if matrix is not None:
+        measured_in = replace(measured_in, pixel_spacing_mm=profile.pixel_spacing_mm)
     judgements: list[Judgement] = []
     unmeasurable = 0
     for condition in present:
         rows = scans.rows_of(condition)
-        features, measured = _measure(scans, rows, progress or (lambda _: None))
+        stacks = ((row, _resample(scans.counts[row : row + 1], matrix)) for row in rows.tolist())
+        features, measured = _measure(stacks, measured_in.pixel_spacing_mm, progress or (lambda _: None))
         unmeasurable += len(rows) - len(measured)
         judgements += judge_scans(
-            profile, condition, features, patients=scans.patient[measured], measured_in=scans.measured_in
+            profile, condition, features, patients=scans.patient[measured], measured_in=measured_in
         )
     return ScanCheck(judgements=tuple(judgements), slices=len(scans), unmeasurable=unmeasurable)
 
 
+def _matrix_of_profile(profile: ReferenceProfile, scans: ScanSet) -> int | None:
+    """Return the matrix at which finer scans have the profile's spacing; None where they are measured as they are."""
+    rows, columns = scans.counts.shape[1:]
+    spacing = scans.measured_in.pixel_spacing_mm
+    has_its_field = rows == columns and abs(rows * spacing - FIELD_MM) <= FIELD_TOLERANCE_MM
+    matrix = round(FIELD_MM / profile.pixel_spacing_mm)
+    is_finer = not scans.measured_in.has_spacing_of(profile) and rows >= matrix
+    return matrix if has_its_field and is_finer else None
+
+
+def _resample(counts: Counts, matrix: int | None) -> Counts:
+    return counts if matrix is None else resample_to_matrix(counts, matrix)
+
+
 def _measure(
-    scans: ScanSet, rows: NDArray[np.int64], progress: Progress
+    stacks: Iterable[tuple[int, Counts]], pixel_spacing_mm: float, progress: Progress
 ) -> tuple[Mapping[str, NDArray[np.float64]], NDArray[np.int64]]:
-    """Measure the rows, and return the features of those that can be measured, and which those are."""
-    measured = list(_measure_each(scans, rows, progress))
+    """Measure stacks of one slice under their rows, and return the features of the measurable, and their rows."""
+    measured = list(_measure_each(stacks, pixel_spacing_mm, progress))
     kept = np.array([row for row, _ in measured], dtype=np.int64)
     return {name: np.array([features[name] for _, features in measured]) for name in FEATURES}, kept
 
 
 def _measure_each(
-    scans: ScanSet, rows: NDArray[np.int64], progress: Progress
+    stacks: Iterable[tuple[int, Counts]], pixel_spacing_mm: float, progress: Progress
 ) -> Iterator[tuple[int, dict[str, float]]]:
-    for row in rows.tolist():
+    for row, counts in stacks:
         try:
-            measured = compute_features(
-                scans.counts[row : row + 1], pixel_spacing_mm=scans.measured_in.pixel_spacing_mm
-            )
+            measured = compute_features(counts, pixel_spacing_mm=pixel_spacing_mm)
         except QuantificationError:
             measured = {}
         progress(1)

@@ -1,5 +1,7 @@
 """The two verdicts: what must be seen is seen in a stated window, what must not alarm does not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -12,6 +14,7 @@ from spect.features import compute_features
 from spect.judgement import DriftTest, DriftVerdict, Judgement, worst_verdict
 from spect.scan_check import ScanSet, check_scans
 from spect.shift import compute_ranks, compute_shift_score, shift_threshold, summarise_distribution
+from spect.slices import resample_to_matrix
 from tests.support.drift_samples import (
     SPACING_MM,
     draw_features,
@@ -166,10 +169,9 @@ def test_a_reference_that_is_not_described_gives_no_distance() -> None:
     [
         (Comparability(intensity_unit="Bq/ml", intensity_scaling="whole-cohort", pixel_spacing_mm=4.0), "Bq/ml"),
         (Comparability(intensity_unit="counts", intensity_scaling="per-slice", pixel_spacing_mm=4.0), "per-slice"),
-        (Comparability(intensity_unit="counts", intensity_scaling="whole-cohort", pixel_spacing_mm=2.0), "2 mm"),
     ],
 )
-def test_mean_counts_of_another_unit_or_spacing_are_not_comparable(measured_in, words) -> None:
+def test_mean_counts_of_another_unit_or_scaling_are_not_comparable(measured_in, words) -> None:
     rows = draw_features(NORMAL, 64, np.random.default_rng(0))
     judgements = judge_window(make_profile(), NORMAL, rows, measured_in=measured_in)
     for one in judgements:
@@ -178,6 +180,13 @@ def test_mean_counts_of_another_unit_or_spacing_are_not_comparable(measured_in, 
             assert words in one.note
         else:
             assert one.verdict is DriftVerdict.OK
+
+
+def test_no_feature_compares_across_pixel_spacings() -> None:
+    rows = draw_features(NORMAL, 64, np.random.default_rng(0))
+    judgements = judge_window(make_profile(), NORMAL, rows, measured_in=replace(SAME, pixel_spacing_mm=2.0))
+    assert {one.verdict for one in judgements} == {DriftVerdict.NOT_COMPARABLE}
+    assert "2 mm, the profile's 4 mm" in judgements[0].note
 
 
 def test_a_condition_the_profile_does_not_know_is_refused() -> None:
@@ -226,6 +235,44 @@ def test_a_set_of_scans_is_measured_grouped_and_summed_up(measured_profile) -> N
     assert {one.condition for one in check.judgements} == {NORMAL}
     dimmer = check_scans(measured_profile, ScanSet(counts=counts * np.float32(0.6), measured_in=SAME, **labels))
     assert dimmer.to_dict()["verdict"] == "drift"
+
+
+def _scans(counts: np.ndarray, *, pixel_spacing_mm: float, patients: np.ndarray | None = None) -> ScanSet:
+    return ScanSet(
+        counts=counts,
+        level=np.full(len(counts), "COR"),
+        pattern=np.full(len(counts), "normal"),
+        patient=patients_of(len(counts)) if patients is None else patients,
+        measured_in=replace(SAME, pixel_spacing_mm=pixel_spacing_mm),
+    )
+
+
+def test_finer_scans_of_the_same_field_are_compared_at_the_spacing_of_the_profile() -> None:
+    fine = draw_slices(600, np.random.default_rng(21), matrix=128)
+    own = compute_features(resample_to_matrix(fine, 64), pixel_spacing_mm=SPACING_MM)
+    scans = draw_slices(60, np.random.default_rng(22), matrix=128)
+    check = check_scans(profile_of(own), _scans(scans, pixel_spacing_mm=2.0))
+    assert {one.verdict for one in check.judgements} == {DriftVerdict.OK}
+    dimmer = check_scans(profile_of(own), _scans(scans * np.float32(0.6), pixel_spacing_mm=2.0))
+    assert dimmer.verdict is DriftVerdict.DRIFT
+
+
+@pytest.mark.parametrize(("matrix", "pixel_spacing_mm"), [(64, 3.0), (128, 1.5), (32, 8.0)])
+def test_scans_of_another_field_or_of_coarser_pixels_are_not_comparable(
+    measured_profile, matrix, pixel_spacing_mm
+) -> None:
+    scans = _scans(draw_slices(40, np.random.default_rng(23), matrix=matrix), pixel_spacing_mm=pixel_spacing_mm)
+    check = check_scans(measured_profile, scans)
+    assert {one.verdict for one in check.judgements} == {DriftVerdict.NOT_COMPARABLE}
+
+
+@pytest.mark.parametrize("patients", [1, 2, 4])
+def test_many_slices_of_few_patients_are_not_enough_data(measured_profile, patients) -> None:
+    counts = draw_slices(40, np.random.default_rng(24))
+    names = np.array([f"p{row % patients}" for row in range(40)])
+    check = check_scans(measured_profile, _scans(counts, pixel_spacing_mm=SPACING_MM, patients=names))
+    assert {one.verdict for one in check.judgements} == {DriftVerdict.NOT_ENOUGH_DATA}
+    assert f"at least 5 patients are needed, got {patients}" in check.judgements[0].note
 
 
 def test_scans_whose_labels_do_not_fit_are_refused() -> None:
