@@ -86,5 +86,9 @@ class DeviceError(SynspectError):
     """A GPU was required and is not what the session runs on."""
 
 
+class InferenceError(SynspectError):
+    """The generator's graph could not be run: no memory left, a device that went away."""
+
+
 class StoreError(SynspectError):
     """The store of drift windows cannot be read or written."""

@@ -13,7 +13,7 @@ from registry.bundle.directory import Bundle, compute_sha256
 from registry.bundle.manifest import GraphTensor, Manifest
 from spect.conditions import Condition
 from spect.density import Targets
-from spect.errors import BundleError, DeviceError, InvalidOutputError, RequestError
+from spect.errors import BundleError, DeviceError, InferenceError, InvalidOutputError, RequestError
 from spect.sampling import GeneratorInputs, draw_inputs
 from spect.slices import Counts, SyntheticBatch
 
@@ -29,6 +29,8 @@ _NUMPY_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
 
 # ONNX Runtime's errors share no base class of their own.
 _GRAPH_ERRORS = (
+    onnxruntime_errors.EngineError,
+    onnxruntime_errors.EPFail,
     onnxruntime_errors.Fail,
     onnxruntime_errors.InvalidArgument,
     onnxruntime_errors.InvalidGraph,
@@ -105,11 +107,19 @@ class ReleasedGenerator:
         )
 
     def run(self, inputs: GeneratorInputs) -> Counts:
-        """Make counts float32 (n, matrix, matrix) of n inputs, in one run of the graph; not checked."""
-        (model_images,) = self._session.run(
-            ["model_images"],
-            {"latents": inputs.latents, "condition": inputs.condition, "quantities": inputs.quantities},
-        )
+        """Make counts float32 (n, matrix, matrix) of n inputs, in one run of the graph; not checked.
+
+        Raises `InferenceError` where ONNX Runtime cannot run it.
+        """
+        fed = {"latents": inputs.latents, "condition": inputs.condition, "quantities": inputs.quantities}
+        try:
+            (model_images,) = self._session.run(["model_images"], fed)
+        except _GRAPH_ERRORS as error:
+            first_line = str(error).splitlines()[0]
+            raise InferenceError(
+                f"ONNX Runtime cannot run {len(inputs.latents)} slices on {self.provider} ({first_line}); "
+                "look at the memory that is free, then ask again"
+            ) from error
         return self._scale.to_counts(model_images)
 
     def check_counts_valid(self, counts: Counts) -> None:

@@ -11,7 +11,7 @@ from registry.bundle.generator import CPU_PROVIDER, ReleasedGenerator, check_cou
 from registry.bundle.manifest import GENERATOR_NAME
 from spect.conditions import CONDITIONS, parse_condition
 from spect.density import Targets
-from spect.errors import BundleError, DeviceError, InvalidOutputError, RequestError
+from spect.errors import BundleError, DeviceError, InferenceError, InvalidOutputError, RequestError
 from spect.sampling import GeneratorInputs
 from tests.support.tiny_bundle import MAX_COUNTS, tiny_manifest_fields
 
@@ -92,6 +92,12 @@ def test_a_target_outside_the_support_is_refused(generator: ReleasedGenerator) -
 def test_a_count_of_zero_is_refused(generator: ReleasedGenerator) -> None:
     with pytest.raises(RequestError, match="count must be at least 1, got 0"):
         generator.generate(UNILATERAL, seed=1, count=0)
+
+
+def test_inputs_that_the_graph_cannot_run_are_one_line_of_ours(generator: ReleasedGenerator) -> None:
+    inputs = generator.draw_inputs(CONDITIONS[0], seed=1)
+    with pytest.raises(InferenceError, match="cannot run 1 slices on"):
+        generator.run(replace(inputs, latents=inputs.latents[:, :-1]))
 
 
 def test_the_provider_is_what_the_session_runs_on(generator: ReleasedGenerator) -> None:
