@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,13 +16,14 @@ from registry.bundle.manifest import MANIFEST_NAME
 from registry.bundle.promotion_note import PROMOTION_NAME
 from serving.problems import NotReadyError
 from spect.conditions import CONDITIONS
-from spect.errors import SynspectError
+from spect.errors import BundleError, SynspectError
 from spect.profile import ReferenceProfile
 
 log = logging.getLogger(__name__)
 
 NO_PROMOTION = "none"  # of a bundle that no registry promoted
 _RETRY_AFTER_SECONDS = 5
+_LONGEST_PAUSE_SECONDS = 60.0  # between two tries of a bundle that could not be opened
 
 # Where a bundle lies and when its two mutable neighbours were written: changes whenever another one is to be served.
 Identity = tuple[str, tuple[int, int, int], tuple[int, int, int] | None]
@@ -59,6 +62,8 @@ def open_model(directory: Path, *, require_gpu: bool = False, threads: int | Non
         If the bundle or its profile is not whole.
     DeviceError
         If a GPU is required and not used.
+    InferenceError
+        If its graph cannot be run.
     InvalidOutputError
         If what it makes must not be sent.
     """
@@ -74,7 +79,7 @@ class ReloadObserver(Protocol):
     """Who is told of reloads: `ServiceMetrics` in the service."""
 
     def count_reload(self, result: str) -> None:
-        """Count a bundle tried while serving: swapped or refused."""
+        """Count a bundle that took another's place ("swapped"), or one that was tried and not taken ("refused")."""
         ...
 
     def set_model(self, *, version: str, sha256: str, provider: str, reference_source: str, promotion: str) -> None:
@@ -86,7 +91,9 @@ class ModelSlot:
     """The model that answers now; watches a directory for the next one.
 
     A request takes `current()` once and keeps it: the old generator lives until its last request ends. A bundle that
-    fails verification is refused, logged and counted, and the one before it goes on answering.
+    fails is refused, logged and counted, the first one too, and the one before it goes on answering. What fails
+    verification is not tried again until it changes; what fails for another reason (memory, a device, a disk) may
+    pass later and is tried again, at once and then after ever longer pauses.
     """
 
     def __init__(
@@ -103,6 +110,8 @@ class ModelSlot:
         self._prepare = prepare
         self._current: ServedModel | None = None
         self._tried: Identity | None = None
+        self._failures = 0  # of the bundle tried last, in a row
+        self._try_again_at = 0.0  # on the monotonic clock
         self.reason = "no bundle has been loaded yet"  # why the slot is empty, or why the newest bundle was refused
 
     @property
@@ -117,24 +126,31 @@ class ModelSlot:
         return self._current
 
     def refresh(self) -> bool:
-        """Open the bundle that stands in the directory, unless it was tried before; return whether it is new.
+        """Open the bundle that stands in the directory, unless it is known; return whether a new one answers.
 
-        Blocks for as long as verification and the first slices take: call it outside the event loop.
+        Never raises for a bundle, whatever happens to it: a watcher that dies would leave the service with its old
+        model, or with none, for ever. Blocks for as long as verification and the first slices take: call it outside
+        the event loop.
         """
         identity = identify(self._directory)
         if identity is None:
             self._refuse_missing()
             return False
-        if identity == self._tried:
+        if identity != self._tried:
+            self._failures, self._try_again_at = 0, 0.0
+        elif time.monotonic() < self._try_again_at:
             return False
-        self._tried = identity
+        self._tried, self._try_again_at = identity, math.inf
         try:
             model = self._open_model(self._directory)
             self._prepare(model)
-        except (SynspectError, OSError, RuntimeError) as error:  # ONNX Runtime raises RuntimeError and its children
-            self._refuse(" ".join(f"{error}".split()))
+            self._switch(model)
+        except BundleError as error:
+            self._refuse(_in_one_line(error))
             return False
-        self._switch(model)
+        except Exception as error:  # noqa: BLE001 — ONNX Runtime's errors share no base; the watcher must outlive any
+            self._put_off(error)
+            return False
         return True
 
     async def watch(self, poll_seconds: float) -> None:
@@ -165,6 +181,14 @@ class ModelSlot:
             model.generator.provider,
         )
 
+    def _put_off(self, error: Exception) -> None:
+        if not isinstance(error, SynspectError):  # ours say all in one line
+            log.error("a bundle could not be opened", exc_info=error)
+        self._failures += 1
+        pause = min(2.0 ** min(self._failures - 1, 10) - 1, _LONGEST_PAUSE_SECONDS)  # 0, 1, 3, 7 s, ...
+        self._try_again_at = time.monotonic() + pause
+        self._refuse(_in_one_line(error))
+
     def _refuse(self, reason: str) -> None:
         self.reason = reason
         self._observer.count_reload("refused")
@@ -187,6 +211,10 @@ def identify(directory: Path) -> Identity | None:
         return None if manifest is None else (str(bundle.resolve()), manifest, note)
     except OSError:
         return None
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

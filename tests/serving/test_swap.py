@@ -1,5 +1,7 @@
 """Changing over to another bundle: verified, warmed up, counted; a broken one is refused and the old one stays."""
 
+import asyncio
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from registry.bundle.directory import Bundle
 from registry.bundle.generator import is_gpu_plausible
 from registry.bundle.promotion_note import PROMOTION_NAME, PromotionNote, save_promotion_note
 from serving.problems import NotReadyError
-from serving.swap import ModelSlot, open_model
+from serving.swap import ModelSlot, ServedModel, open_model
 from spect.conditions import CONDITIONS
 from spect.errors import BundleError, DeviceError
 from tests.support.followed_directory import make_pair, switch
@@ -77,6 +79,62 @@ def test_a_broken_bundle_is_refused_once_and_the_old_one_stays(tmp_path: Path) -
     assert slot.current().version == "1"
     assert reloads.results == ["refused"]
     assert "sha256" in slot.reason
+
+
+class GraphError(Exception):
+    """Like ONNX Runtime's errors, which derive from Exception alone."""
+
+
+def test_the_watcher_outlives_any_failure_and_tries_that_bundle_again(tmp_path: Path, caplog) -> None:
+    switch(tmp_path, make_pair(tmp_path, "a", version="1"))
+    failures: list[Exception] = [GraphError("no memory\nleft"), MemoryError()]
+
+    def open_after_failures(directory: Path) -> ServedModel:
+        if failures:
+            raise failures.pop(0)
+        return open_model(directory)
+
+    reloads = Reloads()
+    slot = ModelSlot(tmp_path, reloads, open_model=open_after_failures)
+
+    async def watch_until_ready() -> None:
+        watcher = asyncio.create_task(slot.watch(0.01))
+        async with asyncio.timeout(20):
+            while not slot.is_ready and not watcher.done():
+                await asyncio.sleep(0.01)
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watcher
+
+    asyncio.run(watch_until_ready())
+    assert slot.current().version == "1"
+    assert reloads.results == ["refused", "refused"]
+    assert "bundle refused: no memory left" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_a_bundle_that_cannot_be_opened_is_tried_again_after_ever_longer_pauses(tmp_path: Path) -> None:
+    switch(tmp_path, make_pair(tmp_path, "a", version="1"))
+    tries: list[Path] = []
+
+    def fail(directory: Path) -> ServedModel:
+        tries.append(directory)
+        raise DeviceError("no GPU")
+
+    slot = ModelSlot(tmp_path, Reloads(), open_model=fail)
+    for _ in range(10):
+        assert not slot.refresh()
+    assert len(tries) == 2  # at once, then after a second
+    switch(tmp_path, make_pair(tmp_path, "b", version="2"))
+    slot.refresh()
+    assert len(tries) == 3
+
+
+def test_a_first_bundle_that_is_refused_is_counted(tmp_path: Path) -> None:
+    build_tiny_bundle(tmp_path / "bundle", profile=b"{}")
+    slot, reloads = make_slot(tmp_path / "bundle")
+    assert not slot.refresh()
+    assert reloads.results == ["refused"]
 
 
 def test_a_note_written_later_changes_what_is_said_of_the_version(tmp_path: Path) -> None:
