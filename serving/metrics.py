@@ -5,17 +5,19 @@ PROMETHEUS_MULTIPROC_DIR. BentoML sets that for its workers: build this class th
 """
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from serving.problems import KINDS
+from serving.problems import HTTP_REASONS, KINDS
 from spect.conditions import CONDITIONS, Condition
+from spect.features import FEATURES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -39,7 +41,11 @@ ROUTE_STATUSES: Mapping[str, tuple[int, ...]] = {
     "/metrics": (200,),
     OTHER_ROUTE: (404,),
 }
-REJECTIONS = ("abandoned", *sorted({kind.name for _, kind in KINDS} - {"internal", "invalid_output"}))
+# By the service itself, by the framework that parses requests, and by clients that went away.
+REJECTIONS = (
+    "abandoned",
+    *sorted({*(kind.name for _, kind in KINDS), *HTTP_REASONS.values()} - {"internal", "invalid_output"}),
+)
 INVALID_REASONS = ("not_finite", "out_of_range", "constant", "not_measurable")
 RELOAD_RESULTS = ("swapped", "refused")
 TESTS = ("shift", "distance")
@@ -48,6 +54,7 @@ VERDICTS = ("ok", "drift", "not_enough_data", "not_comparable")
 _MODEL_LABELS = ("version", "sha256", "provider", "reference_source", "promotion")
 _CONDITION_LABELS = ("level", "pattern")
 _DRIFT_LABELS = ("test", "feature", *_CONDITION_LABELS)
+_DRIFT_GAUGES = ("synspect_drift_score", "synspect_drift_threshold")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _BATCH_SLICES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 # The unit of counts is the training cohort's: steps of about 10 % from 1 to 1,000 hold any of them.
@@ -88,15 +95,17 @@ class ServiceMetrics:
         self._inference = self._histogram("inference_duration_seconds", "Time of one run of the generator", _SECONDS)
         self._batch = self._histogram("inference_batch_slices", "Slices of one run of the generator", _BATCH_SLICES)
         self._queue = self._gauge("queue_slices", "Slices that wait for the generator", "livesum")
-        self._rejected = self._counter("rejected_requests", "Requests not served, by reason", ("reason",))
+        self._rejected = self._counter(
+            "rejected_requests", "Requests not served, by reason, unknown paths and methods too", ("reason",)
+        )
         self._info = self._gauge("model_info", "1 for the model that answers now", "livemax", _MODEL_LABELS)
-        self._reloads = self._counter("model_reloads", "Bundles that were tried while serving", ("result",))
+        self._reloads = self._counter("model_reloads", "Bundles that replaced another, or were refused", ("result",))
         self._invalid = self._counter("invalid_slices", "Slices that were generated and withheld", ("reason",))
         self._mean_counts = self._histogram(
             "mean_counts", "Mean counts of sampled slices", _MEAN_COUNTS, _CONDITION_LABELS
         )
         self._ratio = self._histogram("left_right_ratio", "Left/right of sampled slices", _RATIOS, _CONDITION_LABELS)
-        # "mostrecent" leaves out a series never set: no data never reads as no drift.
+        # "mostrecent" leaves out a series never set, and render one set to NaN: no data never reads as no drift.
         self._score = self._gauge("drift_score", "Score of the last complete window", "mostrecent", _DRIFT_LABELS)
         self._threshold = self._gauge("drift_threshold", "Score above which it is drift", "mostrecent", _DRIFT_LABELS)
         self._verdicts = self._counter("drift_verdicts", "Verdicts of windows", ("test", "verdict"))
@@ -171,15 +180,22 @@ class ServiceMetrics:
         self._invalid.labels(reason if reason in INVALID_REASONS else INVALID_REASONS[0]).inc(slices)
 
     def count_reload(self, result: str) -> None:
-        """Count a bundle tried while serving: swapped or refused."""
+        """Count a bundle that took another's place ("swapped"), or one that was tried and not taken ("refused")."""
         self._reloads.labels(result).inc()
 
     def set_model(self, *, version: str, sha256: str, provider: str, reference_source: str, promotion: str) -> None:
-        """Say which model answers now; the one before reads 0 and is left out by `render`."""
+        """Say which model answers now; what was told of another one before is left out by `render`."""
         if self._model is not None:
             self._info.labels(*self._model).set(0)
+            if sha256 != self._model[_MODEL_LABELS.index("sha256")]:
+                self._forget_drift()
         self._model = (version, sha256, provider, reference_source, promotion)
         self._info.labels(*self._model).set(1)
+
+    def _forget_drift(self) -> None:
+        """Overwrite every score, those that other workers set too: shared files keep what a dead worker wrote."""
+        for test, feature, condition in itertools.product(TESTS, FEATURES, CONDITIONS):
+            self.set_drift(condition, test=test, feature=feature, score=math.nan, threshold=math.nan)
 
     def observe_slice(self, condition: Condition, *, mean_counts: float, left_right_ratio: float) -> None:
         """Record what one sampled slice measures."""
@@ -211,7 +227,7 @@ class ServiceMetrics:
 
 
 class _WithoutPastModels(Collector):
-    """Leaves out `model_info` of models that answer no more: shared files cannot forget a series."""
+    """Leaves out what was told of models that answer no more: shared files cannot forget a series."""
 
     def __init__(self, source: Collector) -> None:
         self._source = source
@@ -220,6 +236,8 @@ class _WithoutPastModels(Collector):
         for metric in self._source.collect():
             if metric.name == "synspect_model_info":
                 metric.samples = [sample for sample in metric.samples if sample.value]
+            elif metric.name in _DRIFT_GAUGES:
+                metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
             yield metric
 
 
@@ -228,10 +246,10 @@ def forget_dead_workers() -> None:
     directory = os.environ.get(MULTIPROCESS_VARIABLE)
     if not directory:
         return
-    pids = {path.stem.rpartition("_")[2] for path in Path(directory).glob("gauge_live*_*.db")}
-    for pid in filter(str.isdigit, pids):
-        if not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-            mark_process_dead(int(pid), directory)  # type: ignore[no-untyped-call]
+    for path in Path(directory).glob("gauge_live*_*.db"):
+        pid = path.stem.rpartition("_")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            path.unlink(missing_ok=True)  # another worker that starts now may have been faster
 
 
 def _words(condition: Condition) -> tuple[str, str]:

@@ -105,12 +105,24 @@ KINDS: tuple[tuple[type[SynspectError], Kind], ...] = (
     (SynspectError, Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal")),
 )
 
+# What the framework refuses before any code of ours sees it.
+HTTP_REASONS: Mapping[int, str] = {
+    HTTPStatus.BAD_REQUEST: "malformed",
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+}
+
 _UNEXPECTED = "the service met an error of its own; its log says more"
 
 
 def find_kind(error: SynspectError) -> Kind:
     """Return the status and the name of an error."""
     return next(kind for error_class, kind in KINDS if isinstance(error, error_class))
+
+
+def find_http_reason(status: int) -> str:
+    """Return the name of a problem that the framework found."""
+    return HTTP_REASONS.get(status) or HTTPStatus(status).name.lower()
 
 
 def problem_response(status: int, name: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -147,7 +159,7 @@ async def answer_error(_request: Request, error: Exception) -> Response:
 
 
 async def answer_http_exception(request: Request, error: Exception) -> Response:
-    """Answer what the router raises: an unknown path, a method that a path does not know."""
+    """Answer what the framework raises: an unknown path, a method that a path does not know, a broken form."""
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == HTTPStatus.NOT_FOUND:
@@ -157,7 +169,7 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
         detail = f"{request.method} is not served at {request.url.path[:100]}; use {allowed}"
     else:
         detail = error.detail
-    name = HTTPStatus(error.status_code).name.lower()
+    name = find_http_reason(error.status_code)
     return problem_response(error.status_code, name, detail, error.headers)
 
 

@@ -24,6 +24,7 @@ from serving.problems import (
     answer_error,
     answer_http_exception,
     answer_unexpected,
+    find_http_reason,
     find_kind,
 )
 from serving.schemas import Order, parse_order
@@ -77,7 +78,7 @@ def build_app(worker: Worker) -> Starlette:
         lifespan=_lifespan,
         exception_handlers={
             SynspectError: _answer_and_count,
-            HTTPException: answer_http_exception,
+            HTTPException: _answer_http_and_count,
             Exception: answer_unexpected,
         },
     )
@@ -213,6 +214,12 @@ async def _answer_and_count(request: Request, error: Exception) -> Response:
     if isinstance(error, SynspectError):
         _worker(request).metrics.count_rejection(find_kind(error).name)
     return await answer_error(request, error)
+
+
+async def _answer_http_and_count(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        _worker(request).metrics.count_rejection(find_http_reason(error.status_code))
+    return await answer_http_exception(request, error)
 
 
 def _check_json(request: Request) -> None:

@@ -1,8 +1,11 @@
 """What Prometheus sees of one worker; two workers are seen in test_server.py."""
 
+import threading
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.metrics import REJECTIONS, ServiceMetrics
+from serving.metrics import MULTIPROCESS_VARIABLE, REJECTIONS, ServiceMetrics, forget_dead_workers
 from serving.problems import KINDS
 from spect.conditions import CONDITIONS
 
@@ -57,11 +60,17 @@ def test_what_is_served_and_refused_is_counted(client) -> None:
     assert client.post("/v1/slices", json={**ASKED, "count": 0}).status_code == 422
     client.get("/nowhere/17")
     client.get("/nowhere/18")
+    client.get("/v1/slices")
+    broken = client.post("/v1/quantify", content=b"none", headers={"Content-Type": "multipart/form-data"})
+    assert broken.status_code == 400
     samples = read(client.get("/metrics").text)
     assert value(samples, "slices_generated_total", level="COR", pattern="normal") == 5
     assert value(samples, "request_duration_seconds_count", route="/v1/slices", status="200") == 1
     assert value(samples, "request_duration_seconds_count", route="/v1/slices", status="422") == 1
     assert value(samples, "rejected_requests_total", reason="request") == 1
+    assert value(samples, "rejected_requests_total", reason="not_found") == 2
+    assert value(samples, "rejected_requests_total", reason="method_not_allowed") == 1
+    assert value(samples, "rejected_requests_total", reason="malformed") == 1
     assert value(samples, "inference_batch_slices_sum") == 5
     assert value(samples, "request_duration_seconds_count", route="other", status="404") == 2
     assert not any("nowhere" in str(labels) for _, labels in samples)
@@ -74,6 +83,45 @@ def test_only_the_model_that_answers_is_told() -> None:
     metrics.set_model(version="2", sha256="cd", **labels)
     told = [dict(names)["version"] for name, names in read(metrics.render().decode()) if name == "model_info"]
     assert told == ["2"]
+
+
+def test_scores_of_the_model_before_are_told_no_more() -> None:
+    metrics = ServiceMetrics()
+    labels = {"provider": "cpu", "reference_source": "simulated"}
+
+    def told() -> set[str]:
+        return {name for name, _ in read(metrics.render().decode()) if name in {"drift_score", "drift_threshold"}}
+
+    metrics.set_model(version="1", sha256="ab", promotion="gates", **labels)
+    metrics.set_drift(CONDITIONS[0], test="shift", feature="mean_counts", score=1.0, threshold=2.0)
+    metrics.set_model(version="1", sha256="ab", promotion="outside", **labels)
+    assert told() == {"drift_score", "drift_threshold"}
+    metrics.set_model(version="2", sha256="cd", promotion="gates", **labels)
+    assert told() == set()
+    metrics.set_drift(CONDITIONS[0], test="shift", feature="mean_counts", score=1.0, threshold=2.0)
+    assert told() == {"drift_score", "drift_threshold"}
+
+
+def test_workers_that_start_together_forget_the_dead_together(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv(MULTIPROCESS_VARIABLE, str(tmp_path))
+    for pid in range(2**22 + 1, 2**22 + 301):  # above any process number of Linux
+        (tmp_path / f"gauge_livesum_{pid}.db").touch()
+    together, failures = threading.Barrier(8), []
+
+    def start() -> None:
+        together.wait()
+        try:
+            forget_dead_workers()
+        except OSError as error:
+            failures.append(error)
+
+    workers = [threading.Thread(target=start) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert failures == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_refusal_of_the_problem_table_has_a_series() -> None:
