@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from serving.drift_report import build_report
 from serving.drift_sample import MonitorSettings, choose_rows
 from serving.window_store import CompleteWindow, ConditionState, MeasuredSlice, SliceOutcome, WindowStore
-from spect.conditions import Condition
+from spect.conditions import CONDITIONS, Condition
 from spect.drift import judge_window
 from spect.errors import BundleError, ConfigurationError, QuantificationError, StoreError
 from spect.features import FEATURES, LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS, compute_features
@@ -96,13 +96,17 @@ class DriftMonitor:
     def watch(self, model_sha256: str, profile: ReferenceProfile, *, pixel_spacing_mm: float) -> None:
         """Take up a model, at start and at every swap: its windows start empty, and `report` speaks of it.
 
-        Raises `BundleError` where the profile asks for features that this version does not measure.
+        Raises `BundleError` where the profile asks for features that this version does not measure, or does not know a
+        condition that is served.
         """
         unknown = set(profile.features) - set(FEATURES)
         if unknown:
             raise BundleError(
                 f"the reference profile has features unknown here: {', '.join(sorted(unknown))}; update synspect"
             )
+        missing = [str(condition) for condition in CONDITIONS if str(condition) not in profile.conditions]
+        if missing:
+            raise BundleError(f"the reference profile lacks {', '.join(missing)}; release the model again")
         size = max((size for size in profile.windows if size <= self._settings.window_slices), default=0)
         watched = _Watched(
             sha256=model_sha256,
@@ -206,6 +210,8 @@ class DriftMonitor:
                 started = time.thread_time()
                 try:
                     self._measure(offer, row)
+                except Exception as error:  # noqa: BLE001 — one slice may not end the watch over all that follow
+                    self._lose(offer, error)
                 finally:
                     with self._lock:
                         self._waiting -= 1
@@ -241,17 +247,18 @@ class DriftMonitor:
                 model.sha256, condition, [measured], window_slices=model.window_slices, judge=judge
             )
         except StoreError as error:
-            self._note_problem(error)
-            self._count(offer, SliceOutcome.LOST)
+            self._lose(offer, error)
             return
         self._count(offer, SliceOutcome.MEASURED)
         self._problem = None
         for window in complete:
-            self._publish(condition, window)
+            self._publish(model, condition, window)
 
-    def _publish(self, condition: Condition, window: CompleteWindow) -> None:
+    def _publish(self, model: _Watched, condition: Condition, window: CompleteWindow) -> None:
+        with self._lock:
+            answers_now = next(reversed(self._models), None) == model.sha256
         for judgement in window.judgements:
-            if "score" in judgement:
+            if "score" in judgement and answers_now:  # the metrics' scores do not say which model's they are
                 self._metrics.set_drift(
                     condition,
                     test=judgement["test"],
@@ -288,10 +295,15 @@ class DriftMonitor:
                     for (condition, outcome), slices in counts.items():
                         self._tallies[model, condition, outcome] += slices
 
-    def _note_problem(self, error: StoreError) -> None:
+    def _lose(self, offer: _Offer, error: Exception) -> None:
+        self._note_problem(error)
+        self._count(offer, SliceOutcome.LOST)
+
+    def _note_problem(self, error: Exception) -> None:
+        is_expected = isinstance(error, StoreError)
         if self._problem is None:  # once, not for every slice
-            logger.error("%s", error)
-        self._problem = str(error)
+            logger.error("%s", error, exc_info=None if is_expected else error)
+        self._problem = str(error) if is_expected else "a slice met an unexpected error; see the log of the worker"
 
 
 def _lower_priority() -> None:

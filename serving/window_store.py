@@ -55,7 +55,7 @@ class SliceOutcome(StrEnum):
     MEASURED = "measured"
     DROPPED = "dropped"  # chosen, and the queue was full
     UNMEASURABLE = "unmeasurable"  # chosen, and no brain outline was found in it
-    LOST = "lost"  # measured, and the store could not take it
+    LOST = "lost"  # chosen, and not kept: the store could not take it, or an unexpected error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -229,6 +229,42 @@ def test_a_profile_with_unknown_features_is_refused(make_monitor, profile) -> No
         monitor.watch(NEXT_SHA, strange, pixel_spacing_mm=SPACING_MM)
 
 
+def test_a_profile_that_lacks_a_served_condition_is_refused(make_monitor, profile) -> None:
+    monitor, _ = make_monitor()
+    known = {name: entry for name, entry in profile.conditions.items() if name != str(NORMAL)}
+    with pytest.raises(BundleError, match=f"lacks {NORMAL}"):
+        monitor.watch(NEXT_SHA, profile.model_copy(update={"conditions": known}), pixel_spacing_mm=SPACING_MM)
+
+
+def test_an_unexpected_error_loses_its_slice_and_stops_nothing(make_monitor, slices, caplog) -> None:
+    monitor, heard = make_monitor()
+    understand = heard.observe_slice
+
+    def fail_once(*_args: object, **_labels: object) -> None:
+        heard.observe_slice = understand
+        raise ZeroDivisionError("nobody foresaw this")
+
+    heard.observe_slice = fail_once
+    _offer(monitor, slices[:1])
+    assert monitor.wait_until_idle()
+    assert "unexpected error" in monitor.report()["problem"]
+    _offer(monitor, slices[1:4])
+    assert monitor.wait_until_idle()
+    report = monitor.report()
+    sampled = _condition(report)["sampled"]
+    assert (sampled["lost"], sampled["measured"], report["problem"]) == (1, 3, None)
+    assert "nobody foresaw this" in caplog.text
+
+
+def test_a_window_of_the_model_before_is_kept_out_of_the_scores(make_monitor, slices, profile) -> None:
+    monitor, heard = make_monitor()
+    monitor.watch(NEXT_SHA, profile, pixel_spacing_mm=SPACING_MM)
+    _offer(monitor, slices[:32])
+    assert monitor.wait_until_idle()
+    assert heard.scores == {}
+    assert len(heard.verdicts) == 2
+
+
 def test_without_a_model_there_is_nothing_to_report(tmp_path) -> None:
     with pytest.raises(ConfigurationError, match="no model"):
         DriftMonitor(store=tmp_path / "windows.sqlite", metrics=Heard()).report()
