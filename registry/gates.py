@@ -119,9 +119,16 @@ def _judge_interval(rule: GateRule, cell: str, measurement: Measurement, *, unde
         return _row(rule, cell, measurement, None)
     if not underpowered:
         return _row(rule, cell, measurement, "the interval leaves the margin")
-    if value is not None and _inside(rule, value) and measurement.verdict != "different":
+    if value is not None and _inside(rule, value) and _holds_ideal(rule, low, high):
         return _row(rule, cell, measurement, None, note="underpowered: inside the margin and not different")
     return _row(rule, cell, measurement, "underpowered, and outside the margin or different")
+
+
+def _holds_ideal(rule: GateRule, low: float | None, high: float | None) -> bool:
+    """Whether an interval contains no difference: 1 of a ratio, 0 of a difference."""
+    if rule.ideal is None or low is None or high is None:
+        return False
+    return low - _EDGE <= rule.ideal <= high + _EDGE
 
 
 def _inside(rule: GateRule, value: float) -> bool:
@@ -130,6 +137,8 @@ def _inside(rule: GateRule, value: float) -> bool:
 
 
 def _mismatch(bundle: Bundle, panel: Panel) -> str | None:
+    if panel.quick:
+        return "a quick validation saw fewer slices than a release demands; validate it without --quick"
     if panel.onnx_sha256 != bundle.sha256:
         return f"the panel measured {panel.onnx_sha256[:12]}, the bundle holds {bundle.sha256[:12]}; validate it again"
     trained_on = bundle.manifest.training_cohort.fingerprint

@@ -34,7 +34,7 @@ class GateRule(_Record):
     judged: Judged
     low: float | None = None
     high: float | None = None
-    ideal: float | None = None  # compared with the champion where given
+    ideal: float | None = None  # no difference; compared with the champion where given
     reason: str = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -44,6 +44,8 @@ class GateRule(_Record):
             raise ValueError(f"{self.metric}, judged by {self.judged}, needs an upper limit")
         if self.judged is Judged.INTERVAL and self.low is None:
             raise ValueError(f"{self.metric}, judged by its interval, needs a lower limit")
+        if self.judged is Judged.INTERVAL and self.ideal is None:
+            raise ValueError(f"{self.metric}, judged by its interval, needs the value of no difference as ideal")
         return self
 
     @property

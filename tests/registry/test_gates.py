@@ -96,6 +96,13 @@ def test_a_panel_of_another_graph_fails_by_its_digest(tiny_bundle: Bundle) -> No
     assert "the panel measured ffffffffffff" in report.failed[0].note
 
 
+def test_a_quick_panel_fails_and_says_why(tiny_bundle: Bundle) -> None:
+    report = _judge(tiny_bundle, quick=True)
+
+    assert [row.metric for row in report.failed] == ["digests"]
+    assert "validate it without --quick" in report.failed[0].note
+
+
 def test_memorisation_against_another_training_cohort_fails_by_its_digest(tiny_bundle: Bundle) -> None:
     report = _judge(tiny_bundle, training_fingerprint="f" * 64)
 
@@ -105,8 +112,9 @@ def test_memorisation_against_another_training_cohort_fails_by_its_digest(tiny_b
 WIDE = {"value": 1.02, "low": 0.9, "high": 1.14, "power": 0.3, "verdict": "inconclusive"}
 
 
-def test_a_small_acquired_cohort_passes_underpowered_and_says_so(tiny_bundle: Bundle) -> None:
-    report = _judge(tiny_bundle, {("mean_counts_ratio", "bilateral"): WIDE}, cohort_source="acquired")
+@pytest.mark.parametrize("change", [{}, {"value": 1.04, "low": 0.97, "high": 1.09}], ids=str)
+def test_a_small_acquired_cohort_passes_underpowered_and_says_so(tiny_bundle: Bundle, change: dict[str, Any]) -> None:
+    report = _judge(tiny_bundle, {("mean_counts_ratio", "bilateral"): WIDE | change}, cohort_source="acquired")
 
     row = _find(report, "mean_counts_ratio", "bilateral")
     assert row.verdict == "pass"
@@ -115,12 +123,21 @@ def test_a_small_acquired_cohort_passes_underpowered_and_says_so(tiny_bundle: Bu
 
 
 @pytest.mark.parametrize(
-    "change", [{"value": 1.06}, {"verdict": "different"}, {"power": 0.8}, {"power": None}], ids=str
+    "change",
+    [{"value": 1.06}, {"value": 1.04, "low": 1.01, "high": 1.07}, {"power": 0.8}, {"power": None}],
+    ids=str,
 )
 def test_a_small_acquired_cohort_is_no_excuse_for(tiny_bundle: Bundle, change: dict[str, Any]) -> None:
     report = _judge(tiny_bundle, {("mean_counts_ratio", "bilateral"): WIDE | change}, cohort_source="acquired")
 
     assert _find(report, "mean_counts_ratio", "bilateral").verdict == "fail"
+
+
+def test_a_small_acquired_cohort_whose_difference_leaves_out_zero_fails(tiny_bundle: Bundle) -> None:
+    measured = {"value": 0.015, "low": 0.002, "high": 0.028, "power": 0.3}
+    report = _judge(tiny_bundle, {("left_right_ratio_difference", "normal"): measured}, cohort_source="acquired")
+
+    assert _find(report, "left_right_ratio_difference", "normal").verdict == "fail"
 
 
 def test_a_simulated_cohort_that_is_too_small_fails(tiny_bundle: Bundle) -> None:
@@ -184,6 +201,14 @@ def test_a_report_is_plain_json(tiny_bundle: Bundle) -> None:
 
 def test_every_gate_gives_its_reason() -> None:
     assert all(rule.reason for rule in POLICY.gates)
+
+
+def test_a_gate_judged_by_its_interval_needs_its_ideal(tmp_path: Path) -> None:
+    rule = "{metric: a, cells: [all], judged: interval, low: 0, high: 1, reason: b}"
+    (tmp_path / "policy.yaml").write_text(f"schema_version: 1\nrequired_power: 0.8\ngates: [{rule}]")
+
+    with pytest.raises(ConfigurationError, match="needs the value of no difference"):
+        load_policy(tmp_path / "policy.yaml")
 
 
 @pytest.mark.parametrize("text", ["gates: [", "schema_version: 2\ngates: []\nrequired_power: 0.8", "[]"])

@@ -215,7 +215,7 @@ def tiny_panel(
         training_fingerprint=TRAINING_FINGERPRINT,
         git_commit="0" * 40,
         created_at=CREATED_AT,
-        quick=True,
+        quick=False,
         seed=0,
         seconds=1.0,
         measurements=tuple(
