@@ -9,10 +9,12 @@ import json
 import os
 import tempfile
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from registry.bundle.promotion_note import PromotionKind, PromotionNote
 from registry.gates import GateReport, judge_bundle
@@ -22,6 +24,7 @@ from spect.errors import ConfigurationError, GateError, RegistryError
 
 _PREFIX = "promotion/"
 _INTENT, _OUTCOME = "intent", "outcome"
+_MOVED_BY_HAND = "the alias was moved in MLflow by hand"
 MAX_REASON = 500  # characters; it is a line in a table and a header of the service
 
 
@@ -39,6 +42,9 @@ class LogEntry:
     outcome: Literal["done", "failed"] | None = None  # None: cut off before the outcome was written
 
 
+_INTENTS = TypeAdapter(LogEntry)
+
+
 def read_promotions(store: ModelStore) -> list[LogEntry]:
     """Return the log, oldest first."""
     tags = store.read_log(_PREFIX)
@@ -46,8 +52,20 @@ def read_promotions(store: ModelStore) -> list[LogEntry]:
     for key, value in tags.items():
         stem, _, part = key.rpartition("/")
         if part == _INTENT:
-            entries.append(LogEntry(**json.loads(value), outcome=_parse_outcome(tags.get(f"{stem}/{_OUTCOME}"))))
+            outcome = _parse_outcome(tags.get(f"{stem}/{_OUTCOME}"))
+            entries.append(replace(_parse_intent(store, key, value), outcome=outcome))
     return entries
+
+
+def _parse_intent(store: ModelStore, tag: str, value: str) -> LogEntry:
+    try:
+        return _INTENTS.validate_json(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+        raise RegistryError(
+            f"tag {tag} of model {store.name} is no promotion ({what}); delete that tag in MLflow"
+        ) from None
 
 
 def _parse_outcome(value: str | None) -> Literal["done", "failed"] | None:
@@ -65,24 +83,28 @@ def describe_alias(store: ModelStore, alias: str) -> PromotionNote | None:
         return PromotionNote(version=version, promotion="none", reason="followed as candidate, without a promotion")
     latest = next(reversed(_effective(read_promotions(store), version)), None)
     if latest is None or latest.version != version:
-        return PromotionNote(version=version, promotion="outside", reason="the alias was moved in MLflow by hand")
+        return PromotionNote(version=version, promotion="outside", reason=_MOVED_BY_HAND)
     return PromotionNote(
         version=version, promotion=latest.promotion, reason=latest.reason, who=latest.who, when=latest.when
     )
 
 
 def _effective(entries: list[LogEntry], champion: str | None) -> list[LogEntry]:
-    """Entries that took effect: those carried through, and one cut off after it had set the alias."""
+    """Entries that took effect: those carried through, and those cut off after they had set the alias."""
+    found_next = [*(entry.previous for entry in entries[1:]), champion]
     return [
-        entry for entry in entries if entry.outcome == "done" or (entry.outcome is None and entry.version == champion)
+        entry
+        for entry, found in zip(entries, found_next, strict=False)
+        if entry.outcome == "done" or (entry.outcome is None and entry.version in {found, champion})
     ]
 
 
 def find_previous(store: ModelStore) -> LogEntry | None:
     """Return the promotion a rollback returns to; None where the log holds no earlier champion.
 
-    A promotion puts a version on top of those before it, a rollback takes the top off again. Where the alias was moved
-    by hand, the log's top itself is the previous champion.
+    A promotion puts a version on top of those before it, a rollback takes the top off again. What a promotion found as
+    champion and the log does not know was set by hand, and is returned to as well. Where the alias was moved by hand
+    since, the log's top itself is the previous champion.
     """
     champion = store.alias_version(CHAMPION)
     stack: list[LogEntry] = []
@@ -90,13 +112,24 @@ def find_previous(store: ModelStore) -> LogEntry | None:
         if entry.action == "rollback":
             while stack and stack[-1].version != entry.version:
                 stack.pop()
-        elif not stack or stack[-1].version != entry.version:
-            stack.append(entry)
-        else:
+            continue
+        top = stack[-1].version if stack else None
+        if entry.previous not in {None, top, entry.version}:
+            stack.append(_set_by_hand(entry))
+        if stack and stack[-1].version == entry.version:
             stack[-1] = entry
+        else:
+            stack.append(entry)
     if stack and stack[-1].version == champion:
         stack.pop()
     return stack[-1] if stack else None
+
+
+def _set_by_hand(entry: LogEntry) -> LogEntry:
+    """Return the champion that a promotion found, as an entry of its own."""
+    return replace(
+        entry, version=str(entry.previous), previous=None, promotion="outside", reason=_MOVED_BY_HAND, who="unknown"
+    )
 
 
 def judge_version(store: ModelStore, version: str, *, policy: Policy | None = None) -> GateReport:

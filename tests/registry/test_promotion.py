@@ -152,6 +152,42 @@ def test_rollback_after_a_move_by_hand_returns_to_the_last_promoted(store: Model
     assert rollback(store).version == first
 
 
+def test_rollback_returns_to_a_champion_that_was_set_by_hand(store: ModelStore, tmp_path: Path) -> None:
+    first, by_hand, third = _register(store, tmp_path, 3)
+    _promote(store, first)
+    store.set_alias(CHAMPION, by_hand)
+    _promote(store, third)
+
+    note = rollback(store)
+
+    assert (note.version, note.promotion, note.reason) == (by_hand, "outside", "the alias was moved in MLflow by hand")
+    assert describe_alias(store, CHAMPION) == note
+    assert rollback(store).version == first
+
+
+def test_rollback_of_a_promotion_repeated_over_a_move_by_hand_returns_to_that_move(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    first, by_hand = _register(store, tmp_path, 2)
+    _promote(store, first)
+    store.set_alias(CHAMPION, by_hand)
+    _promote(store, first)
+
+    assert rollback(store).version == by_hand
+
+
+@pytest.mark.parametrize("value", ["not json", "[]", "{}", '{"action": "promote", "version": 3}'])
+def test_a_malformed_entry_of_the_log_is_named(store: ModelStore, tiny_bundle: Bundle, value: str) -> None:
+    version = store.register_bundle(tiny_bundle)
+    store.append_log("promotion/2026-01-01/intent", value)
+    store.set_alias(CHAMPION, version)
+
+    for read in (read_promotions, find_previous, rollback, lambda store: describe_alias(store, CHAMPION)):
+        with pytest.raises(RegistryError, match="tag promotion/2026-01-01/intent of model synspect") as caught:
+            read(store)
+        assert "\n" not in str(caught.value)
+
+
 class Cut(Exception):  # noqa: N818 — stands for a killed process, not for an error of ours
     """The process dies here."""
 
