@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from spect.conditions import parse_condition
 from spect.density import Targets
@@ -13,6 +13,9 @@ from spect.errors import RequestError
 from spect.sampling import MAX_SEED
 from spect.slices import SyntheticBatch, check_counts
 from synspect.source import Order, SliceSource, find_reference_bundle, generate_in_parts
+
+if TYPE_CHECKING:
+    from synspect.http_source import ServiceSource
 
 TOKEN_VARIABLE = "SYNSPECT_TOKEN"  # noqa: S105 — the name of a variable, not a token
 
@@ -117,9 +120,14 @@ def open_source(
     if url is not None and bundle is not None:
         raise RequestError("a url and a bundle were both given; slices come from one of them")
     if url is not None:
-        from synspect.http_source import ServiceSource
-
-        return ServiceSource(url, token=token or os.environ.get(TOKEN_VARIABLE))
+        return open_service(url, token=token)
     from synspect.bundle_source import BundleSource
 
     return BundleSource(Path(bundle) if bundle is not None else find_reference_bundle(), threads=threads)
+
+
+def open_service(url: str, *, token: str | None = None) -> "ServiceSource":
+    """Open a service, with the token of SYNSPECT_TOKEN where none is given."""
+    from synspect.http_source import ServiceSource
+
+    return ServiceSource(url, token=token or os.environ.get(TOKEN_VARIABLE))

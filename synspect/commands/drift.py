@@ -85,13 +85,12 @@ def _check_here(bundle: Path | None, scans: "ScanSet", *, quiet: bool) -> dict[s
 
 
 def _ask_service(url: str, scans: "ScanSet") -> dict[str, Any]:
-    from synspect.http_source import ServiceSource
+    from contextlib import closing
 
-    source = ServiceSource(url)
-    try:
+    from synspect.client import open_service
+
+    with closing(open_service(url)) as source:
         return source.check_drift(scans)
-    finally:
-        source.close()
 
 
 def _print(answer: dict[str, Any], cohort: Path) -> None:

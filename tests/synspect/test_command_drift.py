@@ -1,6 +1,8 @@
 """`synspect drift check`: new scans against the reference of a bundle, as a table and as JSON."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +81,28 @@ def test_what_cannot_be_checked_is_refused(bundle, tmp_path) -> None:
         CliRunner().invoke(app, ["check", str(tmp_path / "absent"), "--bundle", str(bundle)], catch_exceptions=False)
     with pytest.raises(ServiceError, match="no service answers"):
         CliRunner().invoke(app, ["check", str(cohort), "--url", "http://127.0.0.1:9"], catch_exceptions=False)
+
+
+def test_the_token_of_the_environment_goes_to_the_service(tmp_path, monkeypatch) -> None:
+    seen: list[str | None] = []
+
+    class Service(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            seen.append(self.headers["Authorization"])
+            answer = json.dumps({"verdict": "ok", "slices": 4, "unmeasurable": 0, "judgements": []}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    monkeypatch.setenv("SYNSPECT_TOKEN", "letmein")
+    cohort = _write_cohort(tmp_path / "alike", draw_slices(4, np.random.default_rng(1)))
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.handle_request).start()
+        assert _check(cohort, "--url", f"http://127.0.0.1:{server.server_port}")["verdict"] == "ok"
+    assert seen == ["Bearer letmein"]
