@@ -40,9 +40,7 @@ def generate(  # noqa: PLR0917 — one parameter an option
     left_right_ratio: Annotated[float | None, typer.Option(help="Ask for this ratio of left to right.")] = None,
     mean_counts: Annotated[float | None, typer.Option(help="Ask for these mean counts.")] = None,
     matrix: Annotated[int | None, typer.Option(help="64, 128 or 256; as generated if absent.")] = None,
-    format_: Annotated[
-        OutputFormat | None, typer.Option("--format", help="By the file's name if absent, else npz.")
-    ] = None,
+    format_: Annotated[OutputFormat | None, typer.Option("--format", help="By the file's name if absent.")] = None,
     url: Annotated[str | None, typer.Option(help="Address of a service.")] = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Directory of a bundle; models/reference if neither is given.")
@@ -79,9 +77,12 @@ def _choose_format(out: Path, asked: OutputFormat | None, count: int) -> OutputF
     from spect.errors import RequestError
     from spect.formats.png import MAX_SLICES
 
-    chosen = asked or _SUFFIXES.get(out.suffix.lower(), OutputFormat.NPZ)
+    chosen = asked or _SUFFIXES.get(out.suffix.lower())
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise RequestError(f"--out {out} is a folder or lies in none; name a file in a folder that exists")
+    if chosen is None:
+        known, formats = ", ".join(_SUFFIXES), ", ".join(OutputFormat)
+        raise RequestError(f"--out {out} ends in none of {known}; end it so, or give --format ({formats})")
     if chosen is OutputFormat.NPY and "synthetic" not in out.name.lower():
         better = out.with_name(f"{out.stem}.synthetic.npy")
         raise RequestError(f"an npy file cannot say inside that it is synthetic, so its name must: use --out {better}")

@@ -139,6 +139,17 @@ def test_a_folder_and_a_missing_folder_are_no_file(run, tmp_path) -> None:
         assert isinstance(run("--out", str(out)).exception, RequestError)
 
 
+@pytest.mark.parametrize("name", ["b.nii.gz", "b.dcm", "b", "b.npz.tmp"])
+def test_a_name_that_says_no_known_format_is_refused_unless_the_format_is_given(run, tmp_path, name) -> None:
+    refused = run("--out", str(tmp_path / name))
+    assert isinstance(refused.exception, RequestError)
+    assert "ends in none of .npz, .npy, .nii, .png" in str(refused.exception)
+    assert list(tmp_path.iterdir()) == []
+
+    assert run("--format", "npz", "--out", str(tmp_path / name)).exit_code == 0
+    assert len(npz.load_batch(tmp_path / name)) == 1
+
+
 def test_a_bundle_with_a_changed_byte_is_refused(run, tmp_path, tiny_bundle) -> None:
     import shutil
 
