@@ -26,11 +26,11 @@ OTHER_ROUTE = "other"  # every path that is not served: paths are the client's t
 # Routes with the statuses that each is expected to give: touched at start, so that rate() sees the first increment.
 ROUTE_STATUSES: Mapping[str, tuple[int, ...]] = {
     "/v1/slices": (200, 400, 401, 403, 405, 406, 413, 415, 422, 499, 500, 503, 504),
-    "/v1/quantify": (200, 400, 413, 415, 422, 503),
+    "/v1/quantify": (200, 400, 413, 415, 422, 503, 504),
     "/v1/conditions": (200, 503),
     "/v1/model": (200, 503),
     "/v1/drift": (200, 503),
-    "/v1/drift/check": (200, 400, 413, 415, 422, 503),
+    "/v1/drift/check": (200, 400, 413, 415, 422, 503, 504),
     "/": (200,),
     "/page": (200,),
     "/docs": (200,),

@@ -36,7 +36,7 @@ _PROBLEMS = {
     503: "overloaded or not ready; Retry-After says when to ask again",
     504: "not ready in time",
 }
-_UPLOAD_PROBLEMS = (400, 401, 403, 413, 415, 422, 503)
+_UPLOAD_PROBLEMS = (400, 401, 403, 413, 415, 422, 503, 504)
 _SCAN_FIELDS: Json = {
     "level": {"type": "string", "description": "of all slices, where the file does not say it"},
     "pattern": {"type": "string", "description": "of all slices, where the file does not say it"},

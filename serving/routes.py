@@ -132,8 +132,10 @@ async def get_model(request: Request) -> Response:
 async def post_quantify(request: Request) -> Response:
     """Measure uploaded slices."""
     worker = _worker(request)
-    upload = await receive_upload(request)
-    return _answer(await worker.measure(lambda: _quantify(upload, worker.settings.max_upload_bytes)))
+    limits = worker.settings
+    with worker.hold_upload():
+        upload = await receive_upload(request, deadline_seconds=limits.deadline_seconds)
+        return _answer(await worker.measure(lambda: _quantify(upload, limits.max_upload_bytes)))
 
 
 def _quantify(upload: Upload, max_bytes: int) -> QuantifyAnswer:
@@ -158,8 +160,10 @@ async def post_drift_check(request: Request) -> Response:
     """Judge uploaded scans against the reference of the model that answers now."""
     worker = _worker(request)
     model = worker.slot.current()
-    upload = await receive_upload(request)
-    return JSONResponse(await worker.measure(lambda: _check_drift(upload, model, worker.settings.max_upload_bytes)))
+    limits = worker.settings
+    with worker.hold_upload():
+        upload = await receive_upload(request, deadline_seconds=limits.deadline_seconds)
+        return JSONResponse(await worker.measure(lambda: _check_drift(upload, model, limits.max_upload_bytes)))
 
 
 def _check_drift(upload: Upload, model: ServedModel, max_bytes: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Take slices out of an uploaded file: multipart in, checked counts out."""
 
+import asyncio
 import math
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import numpy as np
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from serving.problems import MalformedRequestError, UnsupportedMediaTypeError
+from serving.problems import DeadlineError, MalformedRequestError, UnsupportedMediaTypeError
 from serving.settings import MAX_SLICES
 from spect.drift import Comparability
 from spect.errors import RequestError, SlicesError
@@ -68,7 +69,7 @@ def _label(in_file: Words | None, name: str, fields: dict[str, str], slices: int
     return np.full(slices, fields[name][:40])
 
 
-async def receive_upload(request: Request) -> Upload:
+async def receive_upload(request: Request, *, deadline_seconds: float) -> Upload:
     """Read the form.
 
     Raises
@@ -77,12 +78,22 @@ async def receive_upload(request: Request) -> Upload:
         If the body is no multipart form.
     MalformedRequestError
         If it has no field `file`.
+    DeadlineError
+        If it has not come in whole by then: a client that stalls may not keep its place.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
         raise UnsupportedMediaTypeError(
             f"the body is {media_type or 'of no media type'}; send multipart/form-data with a field {FIELD!r}"
         )
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            return await _read_form(request)
+    except TimeoutError:
+        raise DeadlineError(f"the upload took longer than {deadline_seconds:g} s; send less at a time") from None
+
+
+async def _read_form(request: Request) -> Upload:
     async with request.form(max_files=1, max_fields=8) as form:
         upload = form.get(FIELD)
         if not isinstance(upload, UploadFile):

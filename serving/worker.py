@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -25,7 +26,7 @@ from spect.slices import Counts, SyntheticBatch
 log = logging.getLogger(__name__)
 
 WINDOWS_NAME = "windows.sqlite"
-_MAX_MEASUREMENTS = 4  # uploads measured or waiting to be: each may hold thousands of slices
+_MAX_UPLOADS = 4  # being received, waiting or measured: each may hold thousands of slices
 
 Result = TypeVar("Result")
 
@@ -60,7 +61,7 @@ class Worker:
         )
         self._encoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="encode")
         self._measurer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure")
-        self._measurements = 0
+        self._uploads = 0
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -110,15 +111,20 @@ class Worker:
                     model_sha256=batch.model_sha256,
                 )
 
-    async def measure(self, work: Callable[[], Result]) -> Result:
-        """Run a measurement of uploaded slices, one at a time; raise `OverloadedError` where several wait."""
-        if self._measurements >= _MAX_MEASUREMENTS:
+    @contextmanager
+    def hold_upload(self) -> Iterator[None]:
+        """Hold a place for one upload, from before its body is read; raise `OverloadedError` where none is free."""
+        if self._uploads >= _MAX_UPLOADS:
             raise OverloadedError("other uploads are being measured; ask again in 5 s", retry_after_seconds=5)
-        self._measurements += 1
+        self._uploads += 1
         try:
-            return await self._run(self._measurer, work)
+            yield
         finally:
-            self._measurements -= 1
+            self._uploads -= 1
+
+    async def measure(self, work: Callable[[], Result]) -> Result:
+        """Run a measurement of uploaded slices, one at a time, in a place that `hold_upload` gave."""
+        return await self._run(self._measurer, work)
 
     async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(pool, work)

@@ -1,9 +1,11 @@
 """What the HTTP surface answers, in one process with the real generator."""
 
+import asyncio
 import io
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -279,6 +281,39 @@ def test_an_upload_must_be_a_form_with_a_file(client: AsgiClient) -> None:
     no_boundary = client.post("/v1/quantify", content=b"x", headers={"Content-Type": "multipart/form-data"})
     assert no_boundary.status_code == 400
     detail(no_boundary)
+
+
+def test_a_fifth_upload_at_a_time_is_refused_before_its_body_is_read(client: AsgiClient) -> None:
+    is_read = []
+
+    async def fifth_body() -> AsyncIterator[bytes]:
+        is_read.append(True)
+        yield b"--x"
+
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    with ExitStack() as places:
+        for _ in range(4):
+            places.enter_context(client.app.state.worker.hold_upload())
+        response = client.post("/v1/quantify", content=fifth_body(), headers=form)
+        assert response.status_code == 503
+        assert "other uploads" in detail(response)
+        assert int(response.headers["Retry-After"]) > 0
+        assert is_read == []
+    assert upload(client, npz_of(counts=draw_slices(1, np.random.default_rng(0)))).status_code == 200
+
+
+def test_an_upload_that_stalls_gives_its_place_back(open_client) -> None:
+    hasty = open_client(deadline_seconds=0.05)
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield b"--x\r\n"
+        await asyncio.sleep(30)
+
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    for _ in range(5):
+        response = hasty.post("/v1/quantify", content=stalling(), headers=form)
+        assert response.status_code == 504
+        assert "took longer" in detail(response)
 
 
 def test_an_upload_above_the_limit_is_413(open_client) -> None:
