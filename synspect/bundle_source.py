@@ -10,6 +10,7 @@ from registry.bundle.generator import ReleasedGenerator
 from spect.conditions import CONDITIONS
 from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS
 from spect.errors import RequestError
+from spect.formats.npz import NOTICE
 from spect.profile import ReferenceProfile
 from spect.quantify import quantify
 from spect.slices import FIELD_MM, Counts, SyntheticBatch, resample_to_matrix
@@ -35,7 +36,7 @@ class BundleSource:
 
     def conditions(self) -> list[dict[str, Any]]:
         """Return the served conditions with their reference and the ranges that may be asked for."""
-        profile = ReferenceProfile.from_json(self._bundle.profile_path.read_bytes())
+        profile = self._profile()
         support = self._bundle.manifest.density().support
         return [
             {
@@ -51,7 +52,7 @@ class BundleSource:
         ]
 
     def model(self) -> dict[str, Any]:
-        """Return version, provider, manifest and card of the bundle."""
+        """Return what a service says of its model: version, provider, promotion, manifest and card."""
         manifest, note = self._bundle.manifest, self._bundle.promotion
         return {
             "name": manifest.name,
@@ -60,13 +61,19 @@ class BundleSource:
             "provider": self._generator.provider,
             "promotion": note.promotion if note else "none",
             "promotion_reason": note.reason if note else "",
-            "reference_source": manifest.training_cohort.source,
+            "promoted_by": note.who if note else "",
+            "promoted_at": note.when if note else "",
+            "reference_source": self._profile().reference_source,
             "matrix": manifest.matrix,
             "pixel_spacing_mm": manifest.pixel_spacing_mm,
             "intensity_unit": manifest.training_cohort.intensity_unit,
+            "notice": NOTICE,
             "manifest": manifest.model_dump(mode="json"),
             "card": self._bundle.card,
         }
+
+    def _profile(self) -> ReferenceProfile:
+        return ReferenceProfile.from_json(self._bundle.profile_path.read_bytes())
 
     def quantify(self, counts: Counts, *, pixel_spacing_mm: float) -> list[dict[str, float]]:
         """Measure slices on this machine."""

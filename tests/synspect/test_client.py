@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from registry.bundle.directory import Bundle
+from serving.answers import ModelAnswer
 from spect.conditions import parse_condition
 from spect.density import Targets
 from spect.errors import ConditionError, RequestError, ServiceError
@@ -19,6 +20,8 @@ from synspect import Client
 from synspect.bundle_source import BundleSource
 from synspect.http_source import ATTEMPTS, LONGEST_WAIT_SECONDS, PatientTransport, ServiceSource
 from synspect.source import Order
+from tests.support.drift_samples import make_profile
+from tests.support.tiny_bundle import build_tiny_bundle
 
 Handler = Callable[[httpx.Request], httpx.Response]
 URL = "http://service.test:3000"
@@ -201,11 +204,16 @@ def test_a_service_and_a_bundle_measure_alike(bundle_source) -> None:
     assert set(local[0]) >= {"mean_counts", "left_right_ratio", "mask_fraction"}
 
 
-def test_a_bundle_describes_its_model_and_has_no_drift(bundle_source, tiny_bundle) -> None:
-    client = Client(source=bundle_source)
+def test_a_bundle_describes_its_model_as_a_service_would_and_has_no_drift(tmp_path) -> None:
+    acquired = make_profile().model_copy(update={"reference_source": "acquired"})
+    bundle = build_tiny_bundle(tmp_path / "bundle", profile=acquired.to_json())
+    client = Client(bundle=bundle.path, threads=1)
+    model = client.model()
 
-    assert client.model()["sha256"] == tiny_bundle.sha256
-    assert client.model()["version"] == "unregistered"
+    assert set(model) == set(ModelAnswer.model_fields)
+    assert (model["sha256"], model["version"]) == (bundle.sha256, "unregistered")
+    assert model["reference_source"] == "acquired"  # the profile's; the training cohort was simulated
+    assert {condition["reference_source"] for condition in client.conditions()} == {"acquired"}
     with pytest.raises(RequestError, match="ask a service"):
         client.drift()
 
