@@ -32,6 +32,7 @@ def serve(
         Path | None, typer.Option(help="A bundle, or a followed directory; the baked or reference bundle if absent.")
     ] = None,
     follow: Annotated[Alias | None, typer.Option(help="Follow this alias of the registry.")] = None,
+    name: Annotated[str, typer.Option(help="Registered model that --follow follows.")] = "synspect",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
     workers: Annotated[
@@ -51,7 +52,7 @@ def serve(
 
     address = "127.0.0.1" if host == "localhost" else host
     settings = load_settings()
-    directory = bundle or (_followed_directory(follow) if follow is not None else settings.find_bundle_dir())
+    directory = bundle or (_followed_directory(name, follow) if follow is not None else settings.find_bundle_dir())
     check_port_free(address, port)
     if follow is not None:
         _check_registry_installed()
@@ -63,13 +64,14 @@ def serve(
         workers=workers or settings.workers,
         require_gpu=require_gpu or settings.require_gpu,
     )
-    raise typer.Exit(_run(options, follow))
+    follower = _Follower(follow, directory, name=name) if follow is not None else None
+    raise typer.Exit(_run(options, follower))
 
 
-def _followed_directory(alias: str) -> Path:
+def _followed_directory(name: str, alias: str) -> Path:
     from spect.home import home_directory
 
-    return home_directory() / "followed" / alias
+    return home_directory() / "followed" / name / alias
 
 
 def _check_registry_installed() -> None:
@@ -94,12 +96,11 @@ def _check_model(directory: Path, *, may_be_empty: bool, require_gpu: bool) -> N
     open_model(directory, require_gpu=require_gpu)
 
 
-def _run(options: "ServerOptions", follow: str | None) -> int:
+def _run(options: "ServerOptions", follower: "_Follower | None") -> int:
     from synspect.server_process import ServerProcess
 
     stopping = _StopRequest()
     with contextlib.ExitStack() as stack:
-        follower = _Follower(follow, options.bundle_dir) if follow else None
         if follower is not None:
             follower.start()
             stack.callback(follower.stop)
@@ -137,14 +138,15 @@ class _StopRequest:
 class _Follower:
     """`synspect registry follow` as a sidecar: the server goes on when it ends, and it is started again."""
 
-    def __init__(self, alias: str, directory: Path) -> None:
+    def __init__(self, alias: str, directory: Path, *, name: str) -> None:
         main = "from synspect.cli import main; main()"
-        self._command = [sys.executable, "-c", main, "registry", "follow", alias, str(directory.absolute())]
+        followed = ["registry", "follow", alias, str(directory.absolute()), "--name", name]
+        self.command = [sys.executable, "-c", main, *followed]
         self._process: subprocess.Popen[bytes] | None = None
         self._restart_at = 0.0
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, start_new_session=True)
+        self._process = subprocess.Popen(self.command, start_new_session=True)
 
     def restart_if_dead(self) -> None:
         if self._process is None or self._process.poll() is None:
