@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spect.atomic import replacing
 from spect.errors import FormatError, SlicesError
 from spect.formats.npy import MAX_BYTES, read_array
 from spect.formats.parsed import ParsedSlices, Words
@@ -31,8 +32,8 @@ def to_bytes(batch: SyntheticBatch, *, measured: Mapping[str, ArrayLike] | None 
 
 
 def save_batch(batch: SyntheticBatch, path: Path) -> None:
-    """Write a batch to a file; the caller sees to it that the path may be written."""
-    with path.open("wb") as stream:
+    """Write a batch to a file, whole or not at all; the caller sees to it that the path may be written."""
+    with replacing(path) as partial, partial.open("wb") as stream:
         write_arrays(stream, _batch_arrays(batch, {}))
 
 

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,17 @@ def test_the_same_slices_give_the_same_bytes_whatever_the_clock_says(batch, tmp_
 
     assert (tmp_path / "b.npz").read_bytes() == first
     assert {member.date_time[0] for member in zipfile.ZipFile(io.BytesIO(first)).infolist()} == {1980}
+
+
+def test_a_batch_that_cannot_be_written_leaves_the_file_as_it_was(batch, tmp_path) -> None:
+    npz.save_batch(batch, tmp_path / "b.npz")
+    before = (tmp_path / "b.npz").read_bytes()
+
+    with pytest.raises(ValueError, match="pickle"):
+        npz.save_batch(replace(batch, model_version={"no": "array"}), tmp_path / "b.npz")
+
+    assert (tmp_path / "b.npz").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["b.npz"]
 
 
 def test_measured_quantities_travel_beside_the_counts(batch) -> None:
