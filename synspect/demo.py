@@ -23,12 +23,13 @@ from registry.store import CHAMPION, ModelStore
 from spect.atomic import write_atomically
 from spect.conditions import CONDITIONS, Condition
 from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS
+from spect.errors import ServiceError
 from spect.formats import npz
 from spect.formats.png import labelled_rows_png
 from spect.home import home_directory
 from spect.slices import SyntheticBatch
 from synspect.client import Client
-from synspect.server_process import ServerOptions, find_free_port, start_server
+from synspect.server_process import ServerOptions, ServerProcess, find_free_port, start_server
 from synspect.source import find_reference_bundle
 
 # The first model of a registry has nothing to be compared with; the reason is shown wherever its version is.
@@ -37,6 +38,7 @@ _SHOWN_PER_CONDITION = 10
 _DRIFT_WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.25
 _SMALLEST_WINDOW = 32
+_INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 _VERDICT_STYLES = {"ok": "green", "drift": "bold red"}
 
 
@@ -61,8 +63,12 @@ class ConditionResult:
 
 
 def run_demo(options: DemoOptions) -> None:
-    """Run the demo, writing contact-sheet.png and batch.npz into `options.out`."""
+    """Run the demo, writing contact-sheet.png and batch.npz into `options.out`.
+
+    Raises `ServiceError` where the service ends by itself, and exits with 130 where Ctrl-C came before the end.
+    """
     console = Console(highlight=False)
+    is_complete = False
     with _stop_on_signals() as stop:
         served = home_directory() / "demo-served"
         note = _put_champion_in_place(served, console)
@@ -74,13 +80,22 @@ def run_demo(options: DemoOptions) -> None:
         console.print(f"Starting the service on {server_options.url} (its log: {log_path})")
         with start_server(server_options, log_path=log_path) as server, Client(url=server.url) as client:
             _fetch_and_judge(client, options, note, console)
+            is_complete = True
             if options.stay:
-                console.print(
-                    f"\nServing on [bold]{server.url}[/] (page /, API /docs, metrics /metrics). Ctrl-C stops."
-                )
-                while not stop.is_set() and server.poll() is None:
-                    stop.wait(_POLL_SECONDS)
+                _stay(server, stop, log_path, console)
+    if not is_complete:
+        console.print("The demo was stopped before it was complete; run this again whenever you like.")
+        raise SystemExit(_INTERRUPTED)
     console.print("The service has stopped; run this again whenever you like.")
+
+
+def _stay(server: ServerProcess, stop: threading.Event, log_path: Path, console: Console) -> None:
+    """Wait until somebody stops the demo; raise `ServiceError` where the service ends by itself."""
+    console.print(f"\nServing on [bold]{server.url}[/] (page /, API /docs, metrics /metrics). Ctrl-C stops.")
+    while not stop.is_set():
+        if (code := server.poll()) is not None:
+            raise ServiceError(f"the service ended by itself with exit code {code}; {log_path} says why")
+        stop.wait(_POLL_SECONDS)
 
 
 def _put_champion_in_place(served: Path, console: Console) -> PromotionNote:
@@ -161,19 +176,27 @@ def _tabulate(results: Mapping[Condition, ConditionResult], drift: Mapping[str, 
     for condition, result in results.items():
         entry = by_name[str(condition)]
         reference = entry["reference"]["features"]
-        ratio = result.mean_counts.mean() / reference[MEAN_COUNTS]["mean"]
+        is_described = MEAN_COUNTS in reference
+        ratio = f"{result.mean_counts.mean() / reference[MEAN_COUNTS]['mean']:.3f}" if is_described else ""
         table.add_row(
             str(condition),
             str(len(result.batch)),
             f"{result.mean_counts.mean():.1f} ± {result.mean_counts.std(ddof=1):.1f}",
-            f"{reference[MEAN_COUNTS]['mean']:.1f} ± {reference[MEAN_COUNTS]['sd']:.1f}",
-            f"{ratio:.3f}",
+            _describe_reference(reference, MEAN_COUNTS, ".1f"),
+            ratio,
             f"{result.log_left_right_ratio.mean():+.3f} ± {result.log_left_right_ratio.std(ddof=1):.3f}",
-            f"{reference[LOG_LEFT_RIGHT_RATIO]['mean']:+.3f} ± {reference[LOG_LEFT_RIGHT_RATIO]['sd']:.3f}",
+            _describe_reference(reference, LOG_LEFT_RIGHT_RATIO, ".3f", sign="+"),
             _verdict(entry, "shift"),
             _verdict(entry, "distance"),
         )
     return table
+
+
+def _describe_reference(features: Mapping[str, Any], feature: str, form: str, *, sign: str = "") -> str:
+    """Return mean and SD of the reference scans; a profile describes no condition of very few patients."""
+    if feature not in features:
+        return "not described"
+    return f"{features[feature]['mean']:{sign}{form}} ± {features[feature]['sd']:{form}}"
 
 
 def _verdict(entry: Mapping[str, Any], test: str) -> Text:
