@@ -4,6 +4,8 @@
 const element = (id) => document.getElementById(id);
 let absent = [];
 let downloadUrl = null;
+let shownModel = null;
+let unit = "counts per pixel"; // until the model has told its own
 
 function headers(extra = {}) {
   const token = element("token").value;
@@ -117,7 +119,7 @@ async function measure(file, figures) {
   const answer = await (await ask("/v1/quantify", { method: "POST", body: form })).json();
   answer.slices.forEach((slice, n) => {
     const caption = figures[n].querySelector("figcaption");
-    caption.textContent += `: MC ${slice.mean_counts.toFixed(1)}, LR ${slice.left_right_ratio.toFixed(3)}`;
+    caption.textContent += `: MC ${slice.mean_counts.toFixed(1)} ${unit}, LR ${slice.left_right_ratio.toFixed(3)}`;
   });
 }
 
@@ -135,6 +137,7 @@ async function generate(event) {
     });
     const seed = response.headers.get("X-Synspect-Seed");
     const buffer = await response.arrayBuffer();
+    if (response.headers.get("X-Synspect-Model-Sha256") !== shownModel) await describe(); // swapped meanwhile
     const file = new Blob([buffer], { type: "application/x-npz" });
     const figures = draw(readArrays(buffer), seed);
     if (downloadUrl) URL.revokeObjectURL(downloadUrl);
@@ -175,7 +178,9 @@ async function describe() {
       outside: "Made champion by hand, outside the gates.",
       none: "Not promoted by a registry.",
     };
-    element("scale-label").textContent = model.intensity_unit;
+    shownModel = model.sha256;
+    unit = model.intensity_unit;
+    element("scale-label").textContent = unit;
     element("promotion-line").textContent = how[model.promotion];
     element("promotion-line").classList.toggle("override", model.promotion === "override");
     element("card").textContent = model.card;
