@@ -22,7 +22,7 @@ from spect.profile import DEFAULT_PROFILE_SLICES, ReferenceProfile, ReferenceSam
 from training.card import CardFacts, write_card
 from training.own_output import measure_own_output
 from training.run import RunDirectory, RunRecord, git_commit
-from training.staging import StagedModel, judge_panel, load_training_cohort, stage_run
+from training.staging import StagedModel, describe_training_cohort, judge_panel, load_training_cohort, stage_run
 from training.tracking import replay
 from training.validation.figures import draw_measures_png, draw_synthetic_png
 from training.validation.panel import Validation, validate_model
@@ -126,7 +126,7 @@ def _load_cohorts(record: RunRecord, test_cohort: Path) -> tuple[Cohort, Cohort 
     """Load and check both cohorts before anything takes long; the training cohort may be gone."""
     cohort = load_cohort(test_cohort)
     training = load_training_cohort(record)
-    select_reference(cohort, training_fingerprint=record.cohort_fingerprint, training=training, numbers=FULL, seed=0)
+    select_reference(cohort, trained_on=describe_training_cohort(record), training=training, numbers=FULL, seed=0)
     missing = [str(condition) for condition in CONDITIONS if condition not in cohort.conditions()]
     if missing:
         raise CohortError(f"{test_cohort} has no slice of {', '.join(missing)}; release needs every condition")
@@ -161,8 +161,9 @@ def _build_profile(
         reference=samples,
         generated=own,
         source=cohort.description.source,
-        intensity_unit=cohort.description.intensity_unit,
-        intensity_scaling=cohort.description.intensity_scaling,
+        # That of the served batches; a cohort of another one was refused before.
+        intensity_unit=staged.manifest.training_cohort.intensity_unit,
+        intensity_scaling=staged.manifest.training_cohort.intensity_scaling,
         pixel_spacing_mm=staged.manifest.pixel_spacing_mm,
     )
 

@@ -42,16 +42,7 @@ def stage_run(run: RunDirectory, record: RunRecord, name: str, directory: Path) 
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         git_commit=record.git_commit,
         run_id=record.name,
-        training_cohort=TrainingCohort.model_validate(
-            {
-                "fingerprint": record.cohort_fingerprint,
-                "source": record.cohort_source,
-                "simulator_version": record.simulator_version,
-                "slices": record.training_slices,
-                "intensity_unit": record.intensity_unit,
-                "intensity_scaling": record.intensity_scaling,
-            }
-        ),
+        training_cohort=describe_training_cohort(record),
         conditions=tuple(map(str, CONDITIONS)),
         inputs=inputs,
         outputs=outputs,
@@ -65,6 +56,20 @@ def stage_run(run: RunDirectory, record: RunRecord, name: str, directory: Path) 
         files={GENERATOR_NAME: compute_sha256(onnx_path)},
     )
     return StagedModel(path=directory, manifest=manifest, facts=facts)
+
+
+def describe_training_cohort(record: RunRecord) -> TrainingCohort:
+    """Return what a manifest says of the cohort a run was trained on."""
+    return TrainingCohort.model_validate(
+        {
+            "fingerprint": record.cohort_fingerprint,
+            "source": record.cohort_source,
+            "simulator_version": record.simulator_version,
+            "slices": record.training_slices,
+            "intensity_unit": record.intensity_unit,
+            "intensity_scaling": record.intensity_scaling,
+        }
+    )
 
 
 def load_training_cohort(record: RunRecord) -> Cohort | None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -48,6 +49,8 @@ def test_a_release_is_a_verified_bundle_whose_panel_is_of_its_own_graph(released
 def test_its_profile_describes_the_test_cohort_and_the_models_own_output(released) -> None:
     profile = ReferenceProfile.from_json(released.bundle.profile_path.read_bytes())
     assert profile.reference_source == "simulated"
+    batch = ReleasedGenerator(load_bundle(released.bundle.path)).generate(CONDITIONS[0], seed=1, count=1)
+    assert profile.intensity_unit == batch.intensity_unit == "mL/100g/min"
     assert profile.profile_slices == 256
     assert set(profile.conditions) == set(map(str, CONDITIONS))
     assert all(condition.reference.slices == 12 for condition in profile.conditions.values())
@@ -86,6 +89,15 @@ def test_a_cohort_without_a_served_condition_is_refused_before_any_work(taught_r
     save_cohort(build_cohort(partial.arrays(), partial.description), tmp_path / "partial")
     with pytest.raises(CohortError, match="no slice of CER/normal, CER/unilateral"):
         release(taught_run, tmp_path / "partial", destination=tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_cohort_in_another_unit_is_refused_before_any_work(taught_run, tmp_path) -> None:
+    cohort = toy_cohort(2, seed=33)
+    other = build_cohort(cohort.arrays(), replace(cohort.description, intensity_unit="Bq/ml"))
+    save_cohort(other, tmp_path / "other")
+    with pytest.raises(CohortError, match="unit is Bq/ml"):
+        release(taught_run, tmp_path / "other", destination=tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from cohort.store import build_cohort, save_cohort
 from registry.bundle.generator import ReleasedGenerator
+from registry.bundle.manifest import TrainingCohort
 from registry.policy import Judged, load_policy
 from spect.conditions import CONDITIONS
 from spect.errors import CohortError, ConfigurationError
@@ -34,8 +35,20 @@ def validated(taught_run, test_directory):
 
 
 def select(cohort, **changes):
-    arguments = {"training_fingerprint": TRAINING_FINGERPRINT, "training": None, "numbers": FULL, "seed": 0}
+    arguments = {"trained_on": describe_training(), "training": None, "numbers": FULL, "seed": 0}
     return select_reference(cohort, **{**arguments, **changes})
+
+
+def describe_training(fingerprint=TRAINING_FINGERPRINT):
+    """What the manifest of a model trained on toy patients says of them."""
+    return TrainingCohort(
+        fingerprint=fingerprint,
+        source="simulated",
+        simulator_version="toy",
+        slices=24,
+        intensity_unit="mL/100g/min",
+        intensity_scaling="whole-cohort",
+    )
 
 
 def test_the_panel_holds_a_number_for_every_gate_that_measures(validated) -> None:
@@ -67,9 +80,10 @@ def test_the_panel_is_bound_to_graph_cohort_and_training_cohort(validated, taugh
 
 
 def test_a_bundle_without_its_training_cohort_has_memorisation_not_measured_and_its_gate_fails(tiny_bundle) -> None:
+    cohort = toy_cohort(12, seed=22)
     validation = validate_model(
         ReleasedGenerator(tiny_bundle),
-        toy_cohort(12, seed=22),
+        build_cohort(cohort.arrays(), replace(cohort.description, intensity_unit="counts")),  # the tiny bundle's
         training=None,
         git_commit="0",
         numbers=SliceNumbers(synthetic=16),
@@ -94,7 +108,7 @@ def test_the_report_is_one_file_that_says_simulated_beside_every_table(validated
 def test_the_training_cohort_itself_is_refused(taught_run) -> None:
     cohort = toy_cohort(3, seed=23, split="train", name="paper")
     with pytest.raises(CohortError, match="trained on"):
-        select(cohort, training_fingerprint=cohort.description.fingerprint)
+        select(cohort, trained_on=describe_training(cohort.description.fingerprint))
 
 
 def test_a_cohort_of_the_same_preset_and_seed_is_refused_though_its_pixels_differ() -> None:
@@ -119,7 +133,7 @@ def test_the_test_split_of_the_training_cohort_is_what_it_is_for() -> None:
     cohort = toy_cohort(6, seed=26, split="train", name="imported", source="acquired")
     arrays = {**cohort.arrays(), "split": np.where(np.arange(len(cohort)) % 3 == 0, "test", "train")}
     cohort = build_cohort(arrays, cohort.description)
-    chosen = select(cohort, training=cohort, training_fingerprint=cohort.description.fingerprint)
+    chosen = select(cohort, training=cohort, trained_on=describe_training(cohort.description.fingerprint))
     assert set(chosen.split) == {"test"}
 
 
@@ -137,6 +151,22 @@ def test_a_cohort_of_another_field_is_refused(tiny_bundle) -> None:
     narrow = build_cohort(cohort.arrays(), replace(cohort.description, pixel_spacing_mm=3.0))
     with pytest.raises(CohortError, match="192 mm, the model's 256 mm"):
         resample_to_model(narrow, tiny_bundle.manifest)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"intensity_unit": "Bq/ml"}, "intensity unit is Bq/ml, that of the model's training cohort mL/100g/min"),
+        ({"intensity_scaling": "per-slice"}, "intensity scaling is per-slice, .* whole-cohort"),
+    ],
+)
+def test_counts_of_another_unit_or_scaling_prove_nothing(tiny_bundle, change, words) -> None:
+    cohort = toy_cohort(1, seed=30)
+    other = build_cohort(cohort.arrays(), replace(cohort.description, **change))
+    with pytest.raises(CohortError, match=words):
+        select(other)
+    with pytest.raises(CohortError, match="intensity"):
+        validate_model(ReleasedGenerator(tiny_bundle), other, training=None, git_commit="0")
 
 
 def test_a_quick_validation_thins_the_reference_and_says_so() -> None:

@@ -99,12 +99,12 @@ def validate_model(
     Raises
     ------
     CohortError
-        The cohort overlaps the training cohort, or has another field of view.
+        The cohort overlaps the training cohort, or has another intensity unit, scaling or field of view.
     """
     started = time.monotonic()
     manifest = generator.manifest
     chosen = select_reference(
-        cohort, training_fingerprint=manifest.training_cohort.fingerprint, training=training, numbers=numbers, seed=seed
+        cohort, trained_on=manifest.training_cohort, training=training, numbers=numbers, seed=seed
     )
     reference = measure_reference(chosen, manifest, workers=workers, on_progress=on_progress)
     synthetic = draw_synthetic(

@@ -7,7 +7,7 @@ import numpy as np
 
 from cohort.store import Cohort
 from registry.bundle.generator import ReleasedGenerator
-from registry.bundle.manifest import Manifest
+from registry.bundle.manifest import Manifest, TrainingCohort
 from spect.conditions import Condition
 from spect.errors import CohortError
 from spect.slices import Counts, resample_to_matrix
@@ -38,15 +38,17 @@ QUICK = SliceNumbers(synthetic=118, reference=118)  # an eighth of the reference
 
 
 def select_reference(
-    cohort: Cohort, *, training_fingerprint: str, training: Cohort | None, numbers: SliceNumbers, seed: int
+    cohort: Cohort, *, trained_on: TrainingCohort, training: Cohort | None, numbers: SliceNumbers, seed: int
 ) -> Cohort:
     """Return the slices of a cohort that may prove something: the test split if there is one, else all.
 
     Raises
     ------
     CohortError
-        They overlap what the model was trained on.
+        They overlap what the model was trained on, or their counts are of another unit or scaling.
     """
+    training_fingerprint = trained_on.fingerprint
+    _check_intensity(cohort, trained_on)
     has_test = bool((cohort.split == TEST_SPLIT).any())
     if cohort.description.fingerprint == training_fingerprint and not has_test:
         raise CohortError(
@@ -57,6 +59,19 @@ def select_reference(
     if training is not None:
         _check_disjoint(chosen, training, is_same_cohort=cohort.description.fingerprint == training_fingerprint)
     return chosen if numbers.reference is None else _thin(chosen, numbers.reference, seed=seed)
+
+
+def _check_intensity(cohort: Cohort, trained_on: TrainingCohort) -> None:
+    ours = cohort.description
+    for what, got, expected in (
+        ("intensity unit", ours.intensity_unit, trained_on.intensity_unit),
+        ("intensity scaling", ours.intensity_scaling, trained_on.intensity_scaling),
+    ):
+        if got != expected:
+            raise CohortError(
+                f"the cohort's {what} is {got}, that of the model's training cohort {expected}: their counts do not "
+                "compare; import the scans in the model's"
+            )
 
 
 def _check_disjoint(chosen: Cohort, training: Cohort, *, is_same_cohort: bool) -> None:
