@@ -1,6 +1,5 @@
 """Checkpoints: private and resumable, written whole or not at all, loadable without running any code."""
 
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from spect.atomic import replacing
 from spect.conditions import CONDITIONS
 from spect.density import QuantityDensity
 from spect.errors import RunError, TrainingError
@@ -38,12 +38,10 @@ class RunFacts:
 
 def save_checkpoint(path: Path, contents: dict[str, Any]) -> None:
     """Write tensors and plain values to a temporary file, then rename it; raise `TrainingError` where that fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        torch.save({"format": FORMAT, **contents}, temporary)
-        temporary.replace(path)
+        with replacing(path) as partial:
+            torch.save({"format": FORMAT, **contents}, partial)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
         raise TrainingError(f"{path} could not be written: {error}; free some space and resume the run") from error
 
 
@@ -52,7 +50,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise RunError(f"{path} is missing; the run has not got that far") from None
+        raise RunError(f"{path} is missing; the run has not got that far, or no validation score was finite") from None
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise RunError(
             f"{path} cannot be read ({type(error).__name__}); train again or use the other checkpoint"

@@ -1,7 +1,6 @@
 """A training run on disk: its configuration, metrics, checkpoints and figures; the only place that knows the paths."""
 
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from spect.atomic import write_atomically
 from spect.errors import ConfigurationError, RunError
 from spect.home import home_directory
 from spect.intensity import IntensityScale
@@ -78,7 +78,7 @@ class RunDirectory:
         try:
             for directory in (run.checkpoints, run.figures):
                 directory.mkdir(parents=True, exist_ok=True)
-            write_atomically(path / CONFIG_NAME, json.dumps(record.to_dict(), indent=2) + "\n")
+            write_atomically(path / CONFIG_NAME, json.dumps(record.to_dict(), indent=2).encode() + b"\n")
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; choose another --out") from None
         run.set_status("created")
@@ -129,7 +129,7 @@ class RunDirectory:
     def set_status(self, status: Status) -> None:
         """Record where the run stands."""
         entry = {"status": status, "at": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_atomically(self.path / STATUS_NAME, json.dumps(entry) + "\n")
+        write_atomically(self.path / STATUS_NAME, json.dumps(entry).encode() + b"\n")
 
 
 def resolve_run(name_or_path: str | Path) -> RunDirectory:
@@ -144,13 +144,6 @@ def default_run_path(name: str) -> Path:
     while path.exists():
         path, number = base.with_name(f"{base.name}-{number}"), number + 1
     return path
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def git_commit() -> str:

@@ -58,6 +58,7 @@ def _measure(directory: Path) -> "MeasuredCohort":
 
 def _draw(measured: "list[MeasuredCohort]", out: Path) -> list[Path]:
     from cohort.figures import draw_contact_sheet, draw_quantities
+    from spect.atomic import write_atomically
     from spect.errors import CohortError
 
     if out.exists() and not out.is_dir():
@@ -65,9 +66,7 @@ def _draw(measured: "list[MeasuredCohort]", out: Path) -> list[Path]:
     pictures = {CONTACT_SHEET: draw_contact_sheet(measured[0].cohort), QUANTITIES: draw_quantities(measured)}
     out.mkdir(parents=True, exist_ok=True)
     for name, content in pictures.items():
-        partial = out / f".{name}"
-        partial.write_bytes(content)
-        partial.replace(out / name)
+        write_atomically(out / name, content)
     return [out / name for name in pictures]
 
 

@@ -9,8 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from registry.bundle.manifest import Manifest
 from registry.bundle.panel import Measurement, Panel
 from registry.gates import GateReport
+from spect.atomic import write_atomically
 from spect.conditions import CONDITIONS, Pattern
-from training.run import write_atomically
 from training.validation import paper
 from training.validation.figures import draw_measures_png, draw_nearest_png, draw_reference_png, draw_synthetic_png
 from training.validation.left_right import left_right_metric
@@ -42,7 +42,7 @@ class PaperRow:
 def write_report(validation: Validation, manifest: Manifest, gates: GateReport, path: Path) -> None:
     """Write the report; a file that is there is replaced whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, render_report(validation, manifest, gates))
+    write_atomically(path, render_report(validation, manifest, gates).encode())
 
 
 def render_report(validation: Validation, manifest: Manifest, gates: GateReport) -> str:
