@@ -34,6 +34,7 @@ def train(
     Example: synspect train cohorts/paper --preset brain64 --seed 0
     """
     from cohort.store import load_description
+    from spect.sampling import check_seed
     from training.config import preset as find_preset
     from training.run import resolve_run
     from training.session import NewRun
@@ -53,7 +54,7 @@ def train(
         preset=preset,
         config=find_preset(preset),
         dataset="A" if dataset == "A" else "B",
-        seed=seed,
+        seed=check_seed(seed),
     )
     if not dry_run:
         load_description(directory)  # says what is wrong with the cohort before anything is printed

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from spect.errors import ConfigurationError, RunError, SynspectError
+from spect.errors import ConfigurationError, RequestError, RunError, SynspectError
 from synspect.cli import app
 
 runner = CliRunner()
@@ -41,6 +41,12 @@ def test_settings_that_cannot_be_are_refused_by_name(arguments: tuple[str, ...],
     assert isinstance(error, ConfigurationError)
     with pytest.raises(ConfigurationError, match=words):
         raise error
+
+
+def test_a_seed_beyond_what_is_reproducible_is_refused() -> None:
+    error = _fails("cohort", "--seed", str(10**23), "--dry-run")
+    assert isinstance(error, RequestError)
+    assert "seed must be an integer from 0 to" in str(error)
 
 
 def test_a_run_that_does_not_exist_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
