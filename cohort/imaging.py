@@ -9,9 +9,8 @@ import scipy.ndimage
 import scipy.sparse
 
 from cohort.anatomy import Array
+from spect.outline import SIGMA_PER_FWHM
 from spect.slices import FIELD_MM
-
-FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,7 @@ class Camera:
     @property
     def axial_sigma_mm(self) -> float:
         """Standard deviation of the axial response."""
-        return float(self.axial_fwhm_mm * FWHM_TO_SIGMA)
+        return float(self.axial_fwhm_mm * SIGMA_PER_FWHM)
 
     @property
     def effective_thickness_mm(self) -> float:
@@ -46,7 +45,7 @@ class Camera:
 
     def blur(self, activity: Array) -> Array:
         """Collimator blur of activity (matrix, matrix)."""
-        sigma = self.collimator_fwhm_mm * FWHM_TO_SIGMA / self.pixel_spacing_mm
+        sigma = self.collimator_fwhm_mm * SIGMA_PER_FWHM / self.pixel_spacing_mm
         blurred: Array = scipy.ndimage.gaussian_filter(activity, sigma, mode="constant")
         return blurred
 

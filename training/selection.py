@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from spect.conditions import CONDITIONS, Pattern
+from spect.equivalence import MEAN_COUNTS_MARGIN, SPREAD_MARGIN, log_ratio_margin
 from spect.intensity import IntensityScale
 from spect.quantify import quantify, union_masks
 from spect.sampling import GeneratorInputs, draw_inputs
@@ -21,9 +22,6 @@ from training.networks import Generator
 from training.prepare import Prepared
 from training.principal import PrincipalBasis, fit_basis, level_of_condition
 
-MEAN_COUNTS_MARGIN = np.log(1.05)
-LOG_RATIO_MARGIN = {Pattern.NORMAL: 0.02, Pattern.UNILATERAL: 0.03, Pattern.BILATERAL: 0.02}
-DEVIATION_MARGIN = np.log(1.25)
 COMPONENT_MARGIN = -np.log(0.7)
 PROBE_MARGIN = 0.35  # AUC 0.85
 PROBE_COMPONENTS = 50
@@ -128,9 +126,9 @@ class SelectionJudge:
         errors = np.abs(
             [
                 [
-                    np.log(mc) / MEAN_COUNTS_MARGIN,
-                    lr / LOG_RATIO_MARGIN[pattern],
-                    *np.log([sd_mc, sd_lr]) / DEVIATION_MARGIN,
+                    np.log(mc) / np.log(MEAN_COUNTS_MARGIN.high),
+                    lr / log_ratio_margin(pattern).high,
+                    *np.log([sd_mc, sd_lr]) / np.log(SPREAD_MARGIN.high),
                 ]
                 for mc, lr, sd_mc, sd_lr in rows
             ]
