@@ -73,12 +73,6 @@ def read_slices(
     )
 
 
-def read_volume(source: Path | bytes, *, name: str | None = None) -> Volume:
-    """Read one volume; raise `FormatError` for a stack, a series of volumes, or a broken file."""
-    name = name or (source.name if isinstance(source, Path) else "the NIfTI file")
-    return _read_volume(_load_image(source, name, MAX_BYTES), name)
-
-
 def to_bytes(batch: SyntheticBatch) -> bytes:
     """Encode a batch as an uncompressed NIfTI stack (x, y, 1, n), marked synthetic, its labels in a text extension."""
     stack = np.ascontiguousarray(batch.counts[:, ::-1, ::-1].transpose(2, 1, 0)[:, :, None, :])
