@@ -124,7 +124,7 @@ class ModelStore:
         if version not in known:
             there = ", ".join(known) or "none: release a run first"
             raise RegistryError(
-                f"model {self.name} has no version {version!r} at {_public(self.uri)}; there is {there}"
+                f"model {self.name} has no version {version!r} at {public_uri(self.uri)}; there is {there}"
             )
         return known[version]
 
@@ -214,7 +214,7 @@ def translated_errors(uri: str, *, advice: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-        raise RegistryError(f"MLflow at {_public(uri)} cannot be used: {_in_one_line(error)}; {advice}") from error
+        raise RegistryError(f"MLflow at {public_uri(uri)} cannot be used: {_in_one_line(error)}; {advice}") from error
 
 
 def open_client(uri: str) -> "MlflowClient":
@@ -292,7 +292,7 @@ def _to_facts(version: Any, aliases: Mapping[str, str]) -> VersionFacts:  # noqa
     )
 
 
-def _public(uri: str) -> str:
+def public_uri(uri: str) -> str:
     """Return a URI without user and password."""
     return re.sub(r"//[^/@]*@", "//", uri)
 
@@ -301,4 +301,4 @@ def _in_one_line(error: BaseException) -> str:
     text = str(error).strip()
     if "Max retries exceeded" in text or "timed out" in text:
         return "it does not answer"
-    return _public(text.splitlines()[0] if text else type(error).__name__)[:300]
+    return public_uri(text.splitlines()[0] if text else type(error).__name__)[:300]

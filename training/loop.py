@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from spect.atomic import write_atomically
 from spect.conditions import Condition
+from spect.errors import TrainingError
 from spect.formats.png import labelled_rows_png
 from spect.sampling import GeneratorInputs, draw_inputs
 from spect.slices import Counts
@@ -82,7 +84,13 @@ class TrainingLoop:
         self.best_score = contents["best_score"]
 
     def run(self, tracker: RunTracker, progress: ProgressReporter, should_stop: Callable[[], bool]) -> Outcome:
-        """Train until the end of the configuration or until `should_stop`; the state is saved either way."""
+        """Train until the end of the configuration or until `should_stop`; the state is saved either way.
+
+        Raises
+        ------
+        TrainingError
+            It diverged, its files could not be written, or no validation score was finite to the end.
+        """
         sums = _RunningMeans()
         score: float | None = None if np.isinf(self.best_score) else self.best_score
         started, seen_at_start = time.monotonic(), self.images_seen
@@ -101,7 +109,13 @@ class TrainingLoop:
                 self.save()
             progress.update(self.images_seen, images_per_second=speed, score=score)
         self.save()
-        return Outcome(self.images_seen, self.images_seen >= self._config.images, self.best_score)
+        is_finished = self.images_seen >= self._config.images
+        if is_finished and not np.isfinite(self.best_score):
+            raise TrainingError(
+                f"no validation score was finite in {self.images_seen:,} images, so no generator was kept; see the "
+                f"selection values in {self._run.metrics}, and train with another preset, seed or cohort"
+            )
+        return Outcome(self.images_seen, is_finished, self.best_score)
 
     def save(self) -> None:
         """Write last.pt: everything that resuming needs."""
@@ -143,7 +157,7 @@ class TrainingLoop:
             pixel_spacing_mm=self._prepared.pixel_spacing_mm,
         )
         path = self._run.figures / f"grid-{self.images_seen:08d}.png"
-        path.write_bytes(picture)
+        write_atomically(path, picture)
         tracker.log_figure(path, at=self.images_seen)
 
 

@@ -20,7 +20,7 @@ from training.config import TrainingConfig
 from training.loop import Outcome, ProgressReporter, TrainingLoop
 from training.prepare import Dataset, Prepared, prepare
 from training.run import RunDirectory, RunRecord, git_commit
-from training.tracking import JsonlTracker, MlflowTracker, RunTracker, TrackerGroup
+from training.tracking import JsonlTracker, LiveTracker, RunTracker, TrackerGroup, forget_completeness
 
 TrackerName = Literal["mlflow", "none"]
 
@@ -114,7 +114,10 @@ def _train(
 
 def _trackers(run: RunDirectory, record: RunRecord, tracker: TrackerName, *, keep_until: int) -> RunTracker:
     lines = JsonlTracker(run.metrics, keep_until=keep_until)
-    return TrackerGroup([lines, MlflowTracker(run, record)]) if tracker == "mlflow" else lines
+    if tracker == "mlflow":
+        return TrackerGroup([lines, LiveTracker(run, record)])
+    forget_completeness(run)
+    return lines
 
 
 @contextmanager

@@ -12,14 +12,15 @@ import pytest
 import torch
 
 from cohort.store import save_cohort
-from spect.errors import CohortError, RunError, TrainingError
+from spect.errors import CohortError, RegistryError, RunError, TrainingError
 from tests.support.tiny_training import TINY, SilentProgress, same_tensors, tiny_cohort
 from training.checkpoint import load_averaged_generator, load_checkpoint
 from training.prepare import prepare
 from training.run import RunDirectory, resolve_run
+from training.selection import SelectionJudge
 from training.session import NewRun, resume_run, start_run
 from training.step import Stepper
-from training.tracking import read_metrics
+from training.tracking import read_metrics, replay
 
 
 class StopAt(SilentProgress):
@@ -134,6 +135,81 @@ def test_a_run_that_breaks_is_marked_failed(cohort_path: Path, tmp_path: Path, m
     with pytest.raises(MemoryError):
         start_run(_wanted(cohort_path), tmp_path / "run", tracker="none", progress=SilentProgress())
     assert resolve_run(tmp_path / "run").status() == "failed"
+
+
+def test_a_run_without_a_finite_validation_score_fails_and_says_so(
+    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SelectionJudge, "judge", lambda *_: {"score": math.nan})
+    with pytest.raises(TrainingError, match="no validation score was finite in 16 images"):
+        start_run(_wanted(cohort_path, images=16), tmp_path / "run", tracker="none", progress=SilentProgress())
+    run = resolve_run(tmp_path / "run")
+    assert run.status() == "failed"
+    with pytest.raises(RunError, match="no validation score was finite"):
+        load_averaged_generator(run, "best")
+
+
+def _break_mlflow(monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def fail(*_: object, **__: object) -> None:
+        raise MlflowException("the registry went away")
+
+    for method in methods:
+        monkeypatch.setattr(MlflowClient, method, fail)
+
+
+def test_a_training_outlives_mlflow_and_is_replayed_later(
+    cohort_path: Path,
+    tmp_path: Path,
+    mlflow_uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from mlflow import MlflowClient
+
+    with monkeypatch.context() as broken:
+        _break_mlflow(broken, "log_batch", "log_artifact", "set_terminated")
+        run, outcome = start_run(
+            _wanted(cohort_path, images=32), tmp_path / "run", tracker="mlflow", progress=SilentProgress()
+        )
+    assert outcome.is_finished
+    assert run.status() == "finished"
+    assert [record.levelname for record in caplog.records if record.name == "training.tracking"] == ["WARNING"]
+    history = MlflowClient(tracking_uri=mlflow_uri).get_metric_history(replay(run), "generator_hinge")
+    assert sorted(metric.step for metric in history) == [16, 32]
+
+
+def test_a_failure_of_mlflow_at_the_end_hides_no_other_error(
+    cohort_path: Path, tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out_of_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Stepper, "step", run_out_of_memory)
+    _break_mlflow(monkeypatch, "set_terminated")
+    with pytest.raises(MemoryError):
+        start_run(_wanted(cohort_path), tmp_path / "run", tracker="mlflow", progress=SilentProgress())
+    assert resolve_run(tmp_path / "run").status() == "failed"
+
+
+def test_an_mlflow_that_is_away_at_the_start_leaves_the_place_free(
+    cohort_path: Path, tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _break_mlflow(monkeypatch, "create_run")
+    with pytest.raises(RegistryError, match="--tracker none"):
+        start_run(_wanted(cohort_path), tmp_path / "run", tracker="mlflow", progress=SilentProgress())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_trained_on_without_mlflow_is_replayed_whole(cohort_path: Path, tmp_path: Path, mlflow_uri: str) -> None:
+    from mlflow import MlflowClient
+
+    run, _ = start_run(_wanted(cohort_path, images=32), tmp_path / "run", tracker="mlflow", progress=StopAt(16))
+    resume_run(run, tracker="none", progress=SilentProgress())
+    history = MlflowClient(tracking_uri=mlflow_uri).get_metric_history(replay(run), "generator_hinge")
+    assert sorted(metric.step for metric in history) == [16, 32]
 
 
 def test_a_finished_run_is_not_resumed(finished: RunDirectory) -> None:

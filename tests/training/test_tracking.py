@@ -1,6 +1,7 @@
 """What a run reports, in its own file and in a real MLflow on SQLite."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from spect.errors import RegistryError
 from tests.support.tiny_training import TINY
 from training.run import RunDirectory, RunRecord
-from training.tracking import JsonlTracker, MlflowTracker, read_metrics, replay
+from training.tracking import JsonlTracker, LiveTracker, MlflowTracker, read_metrics, replay
 
 PICTURE = b"\x89PNG\r\n\x1a\n"
 
@@ -89,17 +90,84 @@ def test_a_run_is_replayed_once(run: RunDirectory, mlflow_uri: str) -> None:
     assert replay(run) == replay(run)
 
 
+def test_a_replay_that_was_cut_off_is_done_again(
+    run: RunDirectory, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    def cut_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    _finish(run)
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowTracker, "log_figure", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            replay(run)
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    run_id = replay(run)
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert client.list_artifacts(run_id, "figures")
+    assert replay(run) == run_id
+
+
+def test_a_run_tracked_in_one_mlflow_is_replayed_in_another(
+    run: RunDirectory, mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    shutil.copyfile(tmp_path / "mlflow.db", tmp_path / "other.db")
+    _finish(run)
+    first = replay(run)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    second = replay(run)
+    assert second != first
+    assert MlflowClient(tracking_uri=other).get_run(second).data.metrics["generator_hinge"] == 0.25
+
+
+@pytest.mark.parametrize("marker", ['{"run_id": "abc"}', "{"])
+def test_a_marker_that_says_too_little_is_replayed(run: RunDirectory, mlflow_uri: str, marker: str) -> None:
+    _finish(run)
+    (run.path / "mlflow.json").write_text(marker)
+    assert replay(run) not in {"", "abc"}
+
+
+def test_a_run_deleted_in_mlflow_is_replayed(run: RunDirectory, mlflow_uri: str) -> None:
+    from mlflow import MlflowClient
+
+    _finish(run)
+    first = replay(run)
+    MlflowClient(tracking_uri=mlflow_uri).delete_run(first)
+    assert replay(run) != first
+    marker = json.loads((run.path / "mlflow.json").read_text())
+    (run.path / "mlflow.json").write_text(json.dumps(marker | {"run_id": "0" * 32}))
+    assert replay(run) != "0" * 32
+
+
+def test_a_run_followed_live_to_its_end_is_not_replayed(run: RunDirectory, mlflow_uri: str) -> None:
+    tracker = LiveTracker(run, run.record())
+    _finish(run)
+    tracker.end("finished")
+    assert replay(run) == tracker.run_id
+
+
+def test_a_run_killed_while_it_was_followed_is_replayed(run: RunDirectory, mlflow_uri: str) -> None:
+    tracker = LiveTracker(run, run.record())
+    _finish(run)
+    assert replay(run) != tracker.run_id
+
+
 def test_a_live_run_that_dies_is_marked_failed_and_a_resumed_one_goes_on_in_place(
     run: RunDirectory, mlflow_uri: str
 ) -> None:
     from mlflow import MlflowClient
 
-    tracker = MlflowTracker(run, run.record())
+    tracker = LiveTracker(run, run.record())
     tracker.log({"score": 2.0}, at=16)
     tracker.end("failed")
     client = MlflowClient(tracking_uri=mlflow_uri)
     assert client.get_run(tracker.run_id).info.status == "FAILED"
-    resumed = MlflowTracker(run, run.record())
+    resumed = LiveTracker(run, run.record())
     resumed.end("finished")
     assert resumed.run_id == tracker.run_id
     assert client.get_run(tracker.run_id).info.status == "FINISHED"
@@ -111,4 +179,4 @@ def test_an_unusable_mlflow_ends_in_one_clear_line(
     (tmp_path / "broken.db").write_text("this is no database " * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'broken.db'}")
     with pytest.raises(RegistryError, match="--tracker none"):
-        MlflowTracker(run, run.record())
+        LiveTracker(run, run.record())
