@@ -6,7 +6,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -226,8 +226,23 @@ def open_client(uri: str) -> "MlflowClient":
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if uri.startswith(_SQLITE):
-        Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        _create_database(Path(uri.removeprefix(_SQLITE)))
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _create_database(path: Path) -> None:
+    """Make MLflow's tables under another name first: cut off in between, they could never be completed."""
+    if path.exists():
+        return
+    from mlflow import MlflowClient  # noqa: PLC0415 — MLflow takes seconds to import
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as staging:
+        made = Path(staging) / path.name
+        uri = f"{_SQLITE}{made}"
+        MlflowClient(tracking_uri=uri, registry_uri=uri).search_registered_models(max_results=1)
+        with suppress(FileExistsError):  # another process made it meanwhile
+            os.link(made, path)
 
 
 def _make_default(uri: str) -> None:

@@ -45,7 +45,8 @@ def to_scan_set(upload: Upload, slices: UploadedSlices) -> ScanSet:
 
     Level, pattern and patient stand beside `counts` in the file; the form's `level` and `pattern` hold for all slices
     of a file without them, and without `patient` every slice counts as a patient's only one. The form's
-    `intensity_unit` and `intensity_scaling` say what the counts were measured in; mean counts compare only then.
+    `intensity_unit`, else the file's, and `intensity_scaling` say what the counts were measured in; mean counts compare
+    only then.
     """
     parsed, fields = slices.parsed, upload.fields
     return ScanSet(
@@ -54,7 +55,7 @@ def to_scan_set(upload: Upload, slices: UploadedSlices) -> ScanSet:
         pattern=_label(parsed.pattern, "pattern", fields, len(parsed)),
         patient=np.arange(len(parsed)).astype(np.str_) if parsed.patient is None else parsed.patient,
         measured_in=Comparability(
-            intensity_unit=fields.get("intensity_unit", "unknown")[:60],
+            intensity_unit=fields.get("intensity_unit", parsed.intensity_unit or "unknown")[:60],
             intensity_scaling=fields.get("intensity_scaling", "whole-cohort")[:60],
             pixel_spacing_mm=slices.pixel_spacing_mm,
         ),

@@ -20,7 +20,8 @@ class SyntheticSlices(IterableDataset[Sample]):
     """Slices of the asked conditions in turn; the same arguments give the same slices, whatever the workers.
 
     Each sample holds `counts`, a float32 tensor (1, rows, columns) in counts per pixel, and `level`, `pattern`,
-    `condition` (its position in the fixed order), `seed` and `index`. Datasets of different seeds below 2^32 share no slice.
+    `condition` (its position in the fixed order), `seed` and `index`. Datasets of
+    different seeds below 2^32 share no slice.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -77,6 +78,8 @@ def run_demo(options: DemoOptions) -> None:
         server_options = ServerOptions(
             bundle_dir=served, port=find_free_port(preferred=options.port), environment=_drift_of_every_slice(options)
         )
+        if server_options.port != options.port:
+            console.print(f"Port {options.port} is in use; another is taken")
         console.print(f"Starting the service on {server_options.url} (its log: {log_path})")
         with start_server(server_options, log_path=log_path) as server, Client(url=server.url) as client:
             _fetch_and_judge(client, options, note, console)
@@ -167,27 +170,25 @@ def _describe_model(model: Mapping[str, Any], note: PromotionNote) -> Text:
 
 
 def _tabulate(results: Mapping[Condition, ConditionResult], drift: Mapping[str, Any]) -> Table:
-    table = Table(title=f"Served slices against the {drift['reference_source']} reference scans (mean ± SD)")
-    for heading in ("condition", "slices", "MC", "MC reference", "MC ratio", "log LR", "log LR reference"):
-        table.add_column(heading, justify="right" if heading != "condition" else "left")
-    table.add_column("drift: shift")
-    table.add_column("drift: distance")
+    """Put synthetic and reference values one above the other: the table fits 80 columns."""
+    title = f"Served slices, above, against the {drift['reference_source']} reference scans, below (mean ± SD)"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
+    for heading in ("condition", "slices", "mean counts", "ratio", "log left/right", "drift: shift, distance"):
+        table.add_column(heading, justify="left" if heading[0] in "cd" else "right", overflow="fold")
     by_name = {f"{entry['level']}/{entry['pattern']}": entry for entry in drift["conditions"]}
     for condition, result in results.items():
         entry = by_name[str(condition)]
         reference = entry["reference"]["features"]
         is_described = MEAN_COUNTS in reference
-        ratio = f"{result.mean_counts.mean() / reference[MEAN_COUNTS]['mean']:.3f}" if is_described else ""
+        mean_counts = f"{result.mean_counts.mean():.1f} ± {result.mean_counts.std(ddof=1):.1f}"
+        log_ratio = f"{result.log_left_right_ratio.mean():+.3f} ± {result.log_left_right_ratio.std(ddof=1):.3f}"
         table.add_row(
             str(condition),
-            str(len(result.batch)),
-            f"{result.mean_counts.mean():.1f} ± {result.mean_counts.std(ddof=1):.1f}",
-            _describe_reference(reference, MEAN_COUNTS, ".1f"),
-            ratio,
-            f"{result.log_left_right_ratio.mean():+.3f} ± {result.log_left_right_ratio.std(ddof=1):.3f}",
-            _describe_reference(reference, LOG_LEFT_RIGHT_RATIO, ".3f", sign="+"),
-            _verdict(entry, "shift"),
-            _verdict(entry, "distance"),
+            f"{len(result.batch)}\n{entry['reference']['slices']}",
+            f"{mean_counts}\n{_describe_reference(reference, MEAN_COUNTS, '.1f')}",
+            f"{result.mean_counts.mean() / reference[MEAN_COUNTS]['mean']:.3f}" if is_described else "",
+            f"{log_ratio}\n{_describe_reference(reference, LOG_LEFT_RIGHT_RATIO, '.3f', sign='+')}",
+            Text("\n").join([_verdict(entry, "shift"), _verdict(entry, "distance")]),
         )
     return table
 

@@ -17,6 +17,7 @@ from spect.formats.parsed import ParsedSlices, Words
 from spect.slices import SyntheticBatch, check_counts
 
 NOTICE = "synthetic, research use only"
+MAX_UNIT = 60  # characters of an intensity unit
 MAX_MEMBERS = 64  # a batch has ten
 
 _LABELS = ("level", "pattern", "seed", "index")
@@ -61,7 +62,7 @@ def load_batch(source: Path | bytes, *, name: str | None = None) -> SyntheticBat
 
 
 def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int = MAX_BYTES) -> ParsedSlices:
-    """Read `counts` and whichever of level, pattern, patient and pixel_spacing_mm stand beside it."""
+    """Read `counts` and whichever of level, pattern, patient, pixel_spacing_mm and intensity_unit stand beside it."""
     name = name or _name(source)
     arrays = read_arrays(source, name=name, max_bytes=max_bytes)
     if "counts" not in arrays:
@@ -78,6 +79,7 @@ def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int
         pattern=_label(arrays, "pattern", len(counts), name),
         patient=_label(arrays, "patient", len(counts), name),
         pixel_spacing_mm=None if spacing is None else _spacing(spacing, name),
+        intensity_unit=str(arrays["intensity_unit"])[:MAX_UNIT] if "intensity_unit" in arrays else None,
         synthetic="synthetic" in str(arrays.get("notice", "")),
     )
 

@@ -19,6 +19,7 @@ class ParsedSlices:
     pattern: Words | None = None  # (n,)
     patient: Words | None = None  # (n,)
     pixel_spacing_mm: float | None = None
+    intensity_unit: str | None = None
     synthetic: bool = False  # the file says it came from a generator
     notes: tuple[str, ...] = ()  # what reading had to mend, for the user to know
 

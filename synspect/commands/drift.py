@@ -94,22 +94,23 @@ def _ask_service(url: str, scans: "ScanSet") -> dict[str, Any]:
 
 
 def _print(answer: dict[str, Any], cohort: Path) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{cohort}: {answer['verdict']}", title_justify="left")
-    for heading in ("condition", "test", "feature", "verdict", "slices", "score", "threshold", "effect", "note"):
-        table.add_column(heading)
+    title = f"{cohort}: {answer['verdict']}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for heading in ("condition", "test", "feature", "verdict", "slices", "score", "measured"):
+        table.add_column(heading, overflow="fold")
     for one in answer["judgements"]:
         table.add_row(
             f"{one['level']}/{one['pattern']}",
             one["test"],
-            one["feature"],
-            one["verdict"],
+            one["feature"].replace("_", " "),  # words wrap in a narrow terminal, underscores do not
+            one["verdict"].replace("_", " "),
             str(one["slices"]),
-            *(f"{one[name]:.2f}" if name in one else "" for name in ("score", "threshold")),
-            _describe_effect(one.get("effect")),
-            one.get("note", ""),
+            f"{one['score']:.2f} of {one['threshold']:.2f}" if "score" in one and "threshold" in one else "",
+            " ".join(filter(None, (_describe_effect(one.get("effect")), one.get("note", "")))),
         )
     console = Console()
     console.print(table)

@@ -126,3 +126,18 @@ def test_an_mlflow_that_cannot_be_used_is_one_line_and_quick(uri: str) -> None:
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
     assert time.monotonic() - started < 20
+
+
+def test_a_database_cut_off_while_it_is_made_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    uri = f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "search_registered_models", stop)
+        with pytest.raises(KeyboardInterrupt):
+            ModelStore(uri)
+    assert list((tmp_path / "home").iterdir()) == []
+    assert ModelStore(uri).versions() == []

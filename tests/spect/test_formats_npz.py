@@ -25,6 +25,7 @@ def batch() -> SyntheticBatch:
         pixel_spacing_mm=4.0,
         model_version="3",
         model_sha256="ab" * 32,
+        intensity_unit="mL/100g/min",
     )
 
 
@@ -37,6 +38,8 @@ def test_a_batch_survives_writing_and_reading(batch, tmp_path) -> None:
     for field in ("counts", "level", "pattern", "seed", "index"):
         np.testing.assert_array_equal(getattr(again, field), getattr(batch, field))
     assert (again.pixel_spacing_mm, again.model_version, again.model_sha256) == (4.0, "3", "ab" * 32)
+    assert again.intensity_unit == "mL/100g/min"
+    assert npz.read_slices(tmp_path / "batch.npz").intensity_unit == "mL/100g/min"
 
 
 def test_numpy_alone_reads_the_file_and_finds_the_notice(batch) -> None:

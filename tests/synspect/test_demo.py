@@ -74,7 +74,7 @@ def test_a_condition_without_a_described_reference_has_its_row() -> None:
     )
     measured = ConditionResult(batch=batch, mean_counts=np.full(3, 50.0), log_left_right_ratio=np.zeros(3))
     entry = {"level": str(condition.level), "pattern": str(condition.pattern), "window": None}
-    drift = {"reference_source": "acquired", "conditions": [{**entry, "reference": {"features": {}}}]}
+    drift = {"reference_source": "acquired", "conditions": [{**entry, "reference": {"slices": 3, "features": {}}}]}
     console = Console(file=io.StringIO(), width=200)
 
     console.print(_tabulate({condition: measured}, drift))
