@@ -97,6 +97,9 @@ def _print_plan(values: dict[str, object]) -> None:
     typer.echo(json.dumps(values, indent=2))
 
 
+_INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
+
+
 def _print_end(run: "RunDirectory", outcome: "Outcome") -> None:
     console = Console(highlight=False, soft_wrap=True)
     if outcome.is_finished:
@@ -104,6 +107,7 @@ def _print_end(run: "RunDirectory", outcome: "Outcome") -> None:
     else:
         console.print(f"{run.path}: saved after {outcome.images_seen} images; go on with")
         console.print(f"  synspect train --resume {run.path}")
+        raise typer.Exit(_INTERRUPTED)  # `train && release` must not go on with half a run
 
 
 class _ProgressBar:

@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
+from cohort.store import save_cohort
 from spect.errors import ConfigurationError, RequestError, RunError, SynspectError
 from synspect.cli import app
+from tests.support.tiny_training import tiny_cohort
+from training.loop import Outcome
 
 runner = CliRunner()
 
@@ -60,3 +64,19 @@ def test_a_missing_cohort_leaves_no_run_behind(tmp_path: Path) -> None:
     error = _fails(str(tmp_path / "none"), "--preset", "smoke", "--tracker", "none", "--out", str(tmp_path / "run"))
     assert error.exit_code == 2
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_interrupted_says_how_to_go_on_and_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = SimpleNamespace(path=tmp_path / "run")
+    outcome = Outcome(images_seen=64, best_score=1.5, is_finished=False)
+    monkeypatch.setattr("training.session.start_run", lambda *args, **kwargs: (started, outcome))
+    save_cohort(tiny_cohort(), tmp_path / "cohort")
+
+    result = runner.invoke(
+        app, ["train", str(tmp_path / "cohort"), "--preset", "smoke", "--out", str(tmp_path / "run")]
+    )
+
+    assert result.exit_code == 130
+    assert f"synspect train --resume {tmp_path / 'run'}" in result.output
