@@ -71,7 +71,7 @@ def test_a_run_that_was_interrupted_says_how_to_go_on_and_is_no_success(
 ) -> None:
     started = SimpleNamespace(path=tmp_path / "run")
     outcome = Outcome(images_seen=64, best_score=1.5, is_finished=False)
-    monkeypatch.setattr("training.session.start_run", lambda *args, **kwargs: (started, outcome))
+    monkeypatch.setattr("training.session.start_run", lambda *_given, **_named: (started, outcome))
     save_cohort(tiny_cohort(), tmp_path / "cohort")
 
     result = runner.invoke(
