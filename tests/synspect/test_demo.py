@@ -86,8 +86,10 @@ def test_a_condition_without_a_described_reference_has_its_row() -> None:
 def test_ctrl_c_before_the_service_is_up_says_that_the_demo_was_stopped(tmp_path: Path) -> None:
     environment = {**os.environ, "SYNSPECT_HOME": str(tmp_path / "home"), "COLUMNS": "200"}
     environment.pop("MLFLOW_TRACKING_URI", None)
+    # A suite that runs in the background of a shell hands on an ignored SIGINT: Ctrl-C needs it back.
+    heeding = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {_MAIN}"
     with subprocess.Popen(
-        [sys.executable, "-c", _MAIN, "demo", "--once"],
+        [sys.executable, "-c", heeding, "demo", "--once"],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
