@@ -106,7 +106,7 @@ def read_arrays(
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             _check_members(archive, name, max_bytes)
             return {member.filename.removesuffix(".npy"): _read(archive, member) for member in archive.infolist()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FormatError(f"{name} is not a whole npz file ({reason}); copy or download it again") from None
 
