@@ -4,7 +4,7 @@ import pytest
 from cohort.anatomy import load_template
 from cohort.imaging import Camera
 from cohort.patients import PRESET_PATIENTS, Preset, plan_patients
-from cohort.simulate import SimulatedSlice, simulate_patient
+from cohort.study import SimulatedSlice, simulate_patient
 from spect.conditions import Pattern
 from spect.edge import pixel_positions_mm
 from spect.errors import QuantificationError

@@ -1,0 +1,132 @@
+"""One patient's study: a brain, its flow and its disease, imaged at the levels the cohort holds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cohort.anatomy import BRAIN_CENTER_MM, Array, Axes, Brain, Template
+from cohort.imaging import Camera
+from cohort.ischaemia import Disease, Side, draw_disease
+from cohort.patients import PatientPlan
+from cohort.perfusion import BloodFlow
+from spect.conditions import Level
+
+# Axial planes that make up a slice: 3 mm apart, enough for an axial response 10 mm wide.
+SLAB_MM = np.arange(-9, 10, 3, dtype=np.float32)
+FINE_MATRIX = 128
+HEAD_ROWS = slice(8, 120)  # the window of the field that a head can fill, in rows and columns of the fine matrix
+HEAD_COLUMNS = slice(16, 112)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedSlice:
+    """One slice and what only the simulator knows of it."""
+
+    counts: Array  # (matrix, matrix)
+    level: Level
+    plan: PatientPlan
+    side: Side
+    territory: str
+    severity: float  # share of flow lost in the diseased hemisphere's part of the slab
+    left_right_ratio: float  # of flow, before the camera
+    mean_flow: float  # of tissue, before the camera, mL/100g/min
+    midline_shift_mm: float  # of the middle of the field to the plane x = 0, positive to image right
+    midline_angle_deg: float  # of the line x cos + y sin = shift, as `spect.midline` has it
+
+
+def simulate_patient(plan: PatientPlan, camera: Camera, template: Template) -> list[SimulatedSlice]:
+    """Draw one patient and cut the imaged levels from the same brain and disease."""
+    # Each part has its own stream: a change in one leaves the others' draws alone.
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(plan.seed).spawn(5)]
+    brain = Brain.draw(streams[0])
+    flow = BloodFlow.draw(streams[1])
+    disease = draw_disease(plan.pattern, plan.levels, streams[2])
+    planes = _draw_planes(streams[3])
+    noise = dict(zip(Level, streams[4].spawn(len(Level)), strict=True))
+    return [
+        _cut_slice(plan, level, planes[level], (brain, flow, disease), camera, template, noise[level])
+        for level in plan.imaged
+    ]
+
+
+def _draw_planes(rng: np.random.Generator) -> dict[Level, float]:
+    jitter = rng.normal(0, 1.5, 3)
+    return {
+        Level.CEREBELLUM: -36 + jitter[0],
+        Level.BASAL_GANGLIA: 6 + jitter[1],
+        Level.CORTEX: float(rng.uniform(40, 45)) + jitter[2] / 3,
+    }
+
+
+def _cut_slice(
+    plan: PatientPlan,
+    level: Level,
+    plane_mm: float,
+    patient: tuple[Brain, BloodFlow, Disease],
+    camera: Camera,
+    template: Template,
+    rng: np.random.Generator,
+) -> SimulatedSlice:
+    brain, flow, disease = patient
+    axes = _slab_axes(plane_mm)
+    mni_mm = brain.locate(axes)
+    healthy = flow.evaluate(template, brain, axes, mni_mm)
+    weights = np.exp(-0.5 * (SLAB_MM / camera.axial_sigma_mm) ** 2)
+    weights = (weights / weights.sum()).astype(np.float32)
+    diseased = healthy * disease.factor(mni_mm) if disease.hemispheres else healthy
+    before, after = (np.einsum("xyz,z->yx", volume, weights) for volume in (healthy, diseased))
+    activity = _on_matrix(after, camera.matrix)
+    share = _counts_share(activity, camera, flow.total(template))
+    shift_mm, angle_deg = _find_true_midline(axes, mni_mm)
+    mni_x = mni_mm[0, :, :, len(SLAB_MM) // 2].T
+    return SimulatedSlice(
+        counts=camera.acquire(activity, share, rng),
+        level=level,
+        plan=plan,
+        side=disease.side,
+        territory=disease.territories,
+        severity=_severity(before, after, mni_x),
+        left_right_ratio=float(after[mni_x < 0].sum() / after[mni_x > 0].sum())
+        / float(before[mni_x < 0].sum() / before[mni_x > 0].sum()),
+        mean_flow=float(after[before > 5].mean()),
+        midline_shift_mm=shift_mm,
+        midline_angle_deg=angle_deg,
+    )
+
+
+def _slab_axes(plane_mm: float) -> Axes:
+    """Person's coordinates of the slab, columns first: x falls from image left (patient right), y from the top."""
+    centers = ((FINE_MATRIX - 1) / 2 - np.arange(FINE_MATRIX, dtype=np.float32)) * np.float32(256 / FINE_MATRIX)
+    depth = SLAB_MM + np.float32(plane_mm - BRAIN_CENTER_MM[2])
+    return centers[HEAD_COLUMNS], centers[HEAD_ROWS], depth
+
+
+def _on_matrix(window: Array, matrix: int) -> Array:
+    """Lay the head's window (rows, columns) into the field, binned to the camera's matrix."""
+    field = np.zeros((FINE_MATRIX, FINE_MATRIX), dtype=np.float32)
+    field[HEAD_ROWS, HEAD_COLUMNS] = window
+    step = FINE_MATRIX // matrix
+    binned: Array = field.reshape(matrix, step, matrix, step).mean(axis=(1, 3))
+    return binned
+
+
+def _counts_share(activity: Array, camera: Camera, brain_total: float) -> float:
+    """Share of the study's counts that falls on the slice, as thick as the axial filter makes it count."""
+    volume_ml = camera.pixel_spacing_mm**2 * camera.effective_thickness_mm / 1000
+    return float(activity.sum(dtype=np.float64)) * volume_ml / brain_total
+
+
+def _severity(before: Array, after: Array, mni_x: Array) -> float:
+    """Share of flow lost in the hemisphere that lost more."""
+    lost = [1 - float(after[half].sum() / before[half].sum()) for half in (mni_x < 0, mni_x > 0)]
+    return max(lost)
+
+
+def _find_true_midline(axes: Axes, mni_mm: Array) -> tuple[float, float]:
+    """Shift (mm to image right) and angle (degrees) of the line where MNI x is 0, in the middle plane of the slab."""
+    mni_x = mni_mm[0, :, :, len(SLAB_MM) // 2]  # (columns, rows)
+    rows = slice(len(axes[1]) // 4, -len(axes[1]) // 4)
+    crossing = [float(np.interp(0.0, -column, -axes[0])) for column in mni_x[:, rows].T]
+    slope, shift = np.polyfit(-axes[1][rows], crossing, 1)
+    angle = np.arctan(-slope)
+    return float(shift * np.cos(angle)), float(np.rad2deg(angle))
