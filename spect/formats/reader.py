@@ -5,44 +5,65 @@ from pathlib import Path
 
 from spect.conditions import Level
 from spect.errors import FormatError
-from spect.formats import nifti, npy, npz
+from spect.formats import dicom, nifti, npy, npz
 from spect.formats.parsed import ParsedSlices
 from spect.formats.planes import DEFAULT_MATRIX, DEFAULT_PLANES
 
-SUFFIXES = (".npz", ".npy", ".nii", ".nii.gz")
+SUFFIXES = (".npz", ".npy", ".nii", ".nii.gz", ".dcm", ".ima", ".png", ".tif", ".tiff")
 MAX_BYTES = npy.MAX_BYTES
-_LONGEST_MAGIC = 8
+_LONGEST_MAGIC = 132  # DICOM's stands behind a preamble
 
 
 def parse_slices(
     source: Path | bytes,
     *,
-    planes: Mapping[Level, float] = DEFAULT_PLANES,
+    planes: Mapping[Level, float] | None = None,
     matrix: int = DEFAULT_MATRIX,
     name: str | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> ParsedSlices:
-    """Read slices from an npz, npy or NIfTI file, or from its bytes.
+    """Read slices from an npz, npy, NIfTI or DICOM file, or from its bytes.
 
-    `planes` and `matrix` cut a NIfTI volume. A file that would need more than `max_bytes` of memory is refused before
-    it is inflated. Raises `FormatError` for anything else, in one line that begins with `name`.
+    `planes` and `matrix` cut a volume; where no planes are named a NIfTI volume is cut at MNI's, and a DICOM volume,
+    which does not lie in MNI space, is refused. A file that would need more than `max_bytes` of memory is refused
+    before it is inflated. Raises `FormatError` for anything else, in one line that begins with `name`.
     """
     name = name or (source.name if isinstance(source, Path) else "the file")
     head = source[:_LONGEST_MAGIC] if isinstance(source, bytes) else _first_bytes(source, name)
+    if dicom.is_dicom(head):  # first: its preamble may begin like a TIFF
+        return dicom.read_slices(
+            source, planes=planes, matrix=matrix, name=name, max_bytes=min(max_bytes, dicom.MAX_BYTES)
+        )
     if head.startswith(b"PK"):
         return npz.read_slices(source, name=name, max_bytes=max_bytes)
     if head.startswith(npy.MAGIC):
         return npy.read_counts(source, name=name, max_bytes=max_bytes)
     if head.startswith(b"\x1f\x8b") or _begins_like_nifti(head):
+        planes = DEFAULT_PLANES if planes is None else planes
         return nifti.read_slices(
             source, planes=planes, matrix=matrix, name=name, max_bytes=min(max_bytes, nifti.MAX_BYTES)
         )
-    raise FormatError(f"{name} is not a file of slices: its first bytes are {head[:8]!r}; give npz, npy or NIfTI")
+    raise FormatError(
+        f"{name} is not a file of slices: its first bytes are {head[:8]!r}; give npz, npy, NIfTI or DICOM"
+    )
 
 
 def has_slices_suffix(path: Path) -> bool:
     """Whether the name promises slices."""
     return path.name.lower().endswith(SUFFIXES)
+
+
+def is_slices_file(path: Path) -> bool:
+    """Whether the name promises slices, or the content is DICOM: hospitals export files without a suffix."""
+    return has_slices_suffix(path) or is_dicom_file(path)
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether the content says it is DICOM; a file that cannot be read does not."""
+    try:
+        return dicom.is_dicom(_first_bytes(path, path.name))
+    except FormatError:
+        return False
 
 
 def _first_bytes(path: Path, name: str) -> bytes:
