@@ -9,6 +9,8 @@ from spect.slices import FIELD_MM, Counts, resample_to_matrix
 # A field this close to 256 mm is 256 mm: headers round their spacings.
 FIELD_TOLERANCE_MM = 1.0
 SPACING_RANGE_MM = (0.2, 20.0)  # beyond it a header is wrong, not a camera
+MAX_SIDE = 4096  # pixels: sixteen times the finest camera matrix
+_BLOCK_PIXELS = 2**22  # resampled at once: some 100 MB of float64 at most
 
 
 def check_pixel_spacing(pixel_spacing_mm: float) -> float:
@@ -26,6 +28,16 @@ def fit_to_field(counts: Counts, *, pixel_spacing_mm: float, matrix: int) -> Cou
     a sum): a uniform slice stays uniform.
     """
     check_pixel_spacing(pixel_spacing_mm)
+    if max(counts.shape[-2:]) > MAX_SIDE:
+        raise SlicesError(f"slices must be at most {MAX_SIDE} pixels wide, got {counts.shape[-2]} x {counts.shape[-1]}")
+    fitted: Counts = np.empty((len(counts), matrix, matrix), dtype=np.float32)
+    step = max(1, _BLOCK_PIXELS // max(counts[0].size, matrix**2))
+    for at in range(0, len(counts), step):
+        fitted[at : at + step] = _fit_block(counts[at : at + step], pixel_spacing_mm, matrix)
+    return fitted
+
+
+def _fit_block(counts: Counts, pixel_spacing_mm: float, matrix: int) -> Counts:
     rows, columns = counts.shape[-2:]
     if rows == columns and abs(rows * pixel_spacing_mm - FIELD_MM) <= FIELD_TOLERANCE_MM:
         return resample_to_matrix(counts, matrix)

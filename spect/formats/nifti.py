@@ -3,6 +3,8 @@
 import json
 import logging
 import math
+import threading
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,16 +24,20 @@ from spect.errors import FormatError, SlicesError
 from spect.formats.field import check_pixel_spacing
 from spect.formats.parsed import ParsedSlices
 from spect.formats.planes import DEFAULT_MATRIX, DEFAULT_PLANES, Volume, cut_planes
+from spect.formats.voxels import clean_counts
 from spect.slices import FIELD_MM, SyntheticBatch, check_counts
 
-MAX_BYTES = 2**30  # inflated, and as float64: a whole-body SPECT has a tenth of it
-# Filtered back-projection and resampling ring a little below zero; more than that is another quantity.
-RINGING_SHARE = 0.1
+# Inflated, and as float64: 33 million voxels, ten times a brain at 1 mm. Reading holds some four copies of it.
+MAX_BYTES = 2**28
 
 _HEADER_SIZES = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
+# NIfTI-1 codes of spaces in which the heights of the study's levels hold: Talairach, MNI 152, another template.
+_TEMPLATE_SPACES = {3, 4, 5}
 _COMMENT = 6  # NIfTI extension code of plain text
 
 _NIBABEL_LOG = logging.getLogger("nibabel.global")
+# What silences warnings belongs to the whole process: two threads at once would restore each other's silence.
+_SILENCE = threading.RLock()
 _NIBABEL_ERRORS = (
     HeaderDataError,
     WrapStructError,
@@ -50,26 +56,33 @@ _Checked = TypeVar("_Checked")
 def read_slices(
     source: Path | bytes,
     *,
-    planes: Mapping[Level, float] = DEFAULT_PLANES,
+    planes: Mapping[Level, float] | None = None,
     matrix: int = DEFAULT_MATRIX,
     name: str | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> ParsedSlices:
     """Read a volume (x, y, z) cut at `planes`, or the slices of a stack (x, y, 1, n), upright either way.
 
+    Without planes a volume is cut at MNI's heights; where its header does not say that it lies in a template's space,
+    a note tells that those are heights in its own millimetres. A series of volumes (x, y, z, t) is refused: whether
+    its frames are to be summed, and which, is not for a reader to guess.
+
     Raises `FormatError` for anything but one readable volume or stack whose left and right are known.
     """
     name = name or (source.name if isinstance(source, Path) else "the NIfTI file")
-    image = _load_image(source, name, max_bytes)
+    stored = _load_image(source, name, max_bytes)
+    with _readable(name):
+        image = nibabel.as_closest_canonical(stored)
     if len(image.shape) in {3, 4} and image.shape[2] == 1:
         return _read_stack(image, name)
     volume = _read_volume(image, name)
+    heights = DEFAULT_PLANES if planes is None else planes
     return ParsedSlices(
-        counts=cut_planes(volume, tuple(planes.values()), matrix=matrix, name=name),
-        level=np.array([str(level) for level in planes]),
+        counts=cut_planes(volume, tuple(heights.values()), matrix=matrix, name=name),
+        level=np.array([str(level) for level in heights]),
         pixel_spacing_mm=FIELD_MM / matrix,
         synthetic=_is_synthetic(image),
-        notes=volume.notes,
+        notes=(*volume.notes, *(_space_notes(stored) if planes is None else ())),
     )
 
 
@@ -101,22 +114,23 @@ def _load_image(source: Path | bytes, name: str, max_bytes: int) -> nibabel.Nift
         image = _HEADER_SIZES[size].from_bytes(content)
         _check_shape(image, name, len(content), max_bytes)
         _check_orientation(image, name)
-        return nibabel.as_closest_canonical(image)
+        return image
 
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
     """Turn whatever NiBabel finds wrong into one `FormatError`, and its log lines into silence."""
-    _NIBABEL_LOG.addFilter(_drop)
-    try:
-        # A header of nonsense overflows NiBabel's arithmetic; what comes of it is checked afterwards.
-        with np.errstate(all="ignore"):
+    # A header of nonsense overflows NiBabel's arithmetic; what comes of it is checked afterwards.
+    with _SILENCE, warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # such as of an extension whose size is odd: none is used
+        _NIBABEL_LOG.addFilter(_drop)
+        try:
             yield
-    except _NIBABEL_ERRORS as error:
-        reason = " ".join(str(error).split())
-        raise FormatError(f"{name} is not a readable NIfTI file ({reason}); copy or convert it again") from None
-    finally:
-        _NIBABEL_LOG.removeFilter(_drop)
+        except _NIBABEL_ERRORS as error:
+            reason = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(error).split()))[:200]
+            raise FormatError(f"{name} is not a readable NIfTI file ({reason}); copy or convert it again") from None
+        finally:
+            _NIBABEL_LOG.removeFilter(_drop)
 
 
 def _drop(_record: logging.LogRecord) -> bool:
@@ -140,16 +154,19 @@ def _inflate(source: Path | bytes, name: str, max_bytes: int) -> bytes:
     content = source if isinstance(source, bytes) else source.read_bytes()
     if content[:2] != b"\x1f\x8b":
         return content
-    inflater = zlib.decompressobj(wbits=31)
-    try:
-        inflated = inflater.decompress(content, max_bytes)
-    except zlib.error as error:
-        raise FormatError(f"{name} is not a whole gzip file ({error}); copy or download it again") from None
-    if inflater.unconsumed_tail:
-        raise FormatError(f"{name} would inflate to more than {max_bytes} bytes; split it")
-    if not inflater.eof:
-        raise FormatError(f"{name} is cut short: the gzip stream does not end; copy or download it again")
-    return inflated
+    inflated = bytearray()
+    while content:  # a gzip file may be a chain of streams: each is inflated, none beyond what is left of the limit
+        inflater = zlib.decompressobj(wbits=31)
+        try:
+            inflated += inflater.decompress(content, max_bytes + 1 - len(inflated))
+        except zlib.error as error:
+            raise FormatError(f"{name} is not a whole gzip file ({error}); copy or download it again") from None
+        if len(inflated) > max_bytes:
+            raise FormatError(f"{name} would inflate to more than {max_bytes} bytes; split it")
+        if not inflater.eof:
+            raise FormatError(f"{name} is cut short: the gzip stream does not end; copy or download it again")
+        content = inflater.unused_data.lstrip(b"\0")  # as gzip does: tapes pad with zeros
+    return bytes(inflated)
 
 
 def _check_orientation(image: nibabel.Nifti1Image, name: str) -> None:
@@ -157,6 +174,14 @@ def _check_orientation(image: nibabel.Nifti1Image, name: str) -> None:
         raise FormatError(f"{name} does not say which side is left (qform and sform are unset); set one of them")
     if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-6:
         raise FormatError(f"{name} has no usable affine; convert it again from the original")
+
+
+def _space_notes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
+    # The form whose affine is used; reordering the voxels would have lost its code.
+    code = int(image.header["sform_code"]) or int(image.header["qform_code"])
+    if code in _TEMPLATE_SPACES:
+        return ()
+    return ("its header does not place it in MNI space: the levels were cut at heights in its own millimetres",)
 
 
 def _read_volume(image: nibabel.Nifti1Image, name: str) -> Volume:
@@ -193,14 +218,8 @@ def _read_voxels(image: nibabel.Nifti1Image, name: str) -> tuple[NDArray[np.floa
     if np.isnan(voxels).any():  # how SPM and FSL write "outside the mask"
         notes.append(f"{np.isnan(voxels).mean():.1%} of the voxels were NaN and became 0")
         voxels = np.nan_to_num(voxels, nan=0.0, posinf=np.inf, neginf=-np.inf)
-    low, high = float(voxels.min()), float(voxels.max())
-    if not np.isfinite([low, high]).all() or high <= 0:
-        raise FormatError(f"{name} spans {low:g} to {high:g}; counts must be finite and not all zero")
-    if low < -RINGING_SHARE * high:
-        raise FormatError(f"{name} goes down to {low:g} (top {high:g}); counts are not negative: is it a difference?")
-    if low < 0:
-        notes.append(f"negative values down to {low:g} became 0")
-    return np.maximum(voxels, 0), tuple(notes)
+    counts, more_notes = clean_counts(voxels, name)
+    return counts, (*notes, *more_notes)
 
 
 def _checked(check: Callable[[_Checked], _Checked], value: _Checked, name: str) -> _Checked:

@@ -16,15 +16,17 @@ from spect.slices import Counts, check_counts
 
 MAX_BYTES = 4 * 2**30  # of counts in one file: 65,536 slices of 128 x 128, far above any cohort in one piece
 MAGIC = b"\x93NUMPY"
+_BYTES_OF_A_COUNT = 4  # float32, whatever the file holds
+_MAX_DIMENSIONS = 8
 
 _HEADER_READERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
 
 
-def read_array(stream: BinaryIO, *, name: str, available: int) -> NDArray[Any]:
+def read_array(stream: BinaryIO, *, name: str, available: int, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
     """Read one array from a stream that holds `available` bytes.
 
-    Memory is asked for only after the shape in the header is known to fit what is there. Raises `FormatError` for
-    anything else than a whole array of numbers or words.
+    Memory is asked for only after the shape in the header is known to fit what is there, and numbers to fit into
+    `max_bytes` as float32. Raises `FormatError` for anything else than a whole array of numbers or words.
     """
     try:
         version = npy_format.read_magic(stream)
@@ -33,12 +35,21 @@ def read_array(stream: BinaryIO, *, name: str, available: int) -> NDArray[Any]:
         raise FormatError(f"{name} is not a NumPy array; save it again with numpy.save") from None
     if dtype.hasobject or dtype.kind not in "buifU":
         raise FormatError(f"{name} holds {dtype} values; numbers or words are needed (no pickled objects)")
+    _check_shape(shape, name)
     expected = math.prod(shape) * dtype.itemsize
-    if any(size < 0 for size in shape) or expected > available:
-        raise FormatError(f"{name} is cut short: its header promises {expected} bytes, {available} are there")
+    if expected > available:
+        raise FormatError(f"{name} is cut short: its header promises {expected:.3g} bytes, {available} are there")
+    if math.prod(shape) * _BYTES_OF_A_COUNT > max_bytes:
+        raise FormatError(f"{name} holds {math.prod(shape)} values; at most {max_bytes // 4} are read: split it")
     payload = _read_exactly(stream, expected, name=name)
-    array = np.frombuffer(payload, dtype=dtype)
+    array = np.frombuffer(payload, dtype=dtype) if expected else np.empty(math.prod(shape), dtype=dtype)
     return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _check_shape(shape: tuple[int, ...], name: str) -> None:
+    """Refuse what NumPy itself could not hold, empty or not."""
+    if len(shape) > _MAX_DIMENSIONS or not all(0 <= size <= MAX_BYTES for size in shape):
+        raise FormatError(f"{name} claims the shape {str(shape)[:80]}, which no array of slices has; save it again")
 
 
 def _read_exactly(stream: BinaryIO, size: int, *, name: str) -> bytearray:
@@ -60,7 +71,7 @@ def read_counts(source: Path | bytes, *, name: str | None = None, max_bytes: int
     if size > max_bytes:
         raise FormatError(f"{name} has {size} bytes; at most {max_bytes} can be read: split it")
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
-        array = read_array(stream, name=name, available=size)
+        array = read_array(stream, name=name, available=size, max_bytes=max_bytes)
     try:
         return ParsedSlices(counts=check_counts(array))
     except SlicesError as error:

@@ -1,6 +1,7 @@
 """Read and write labelled slices (.npz): the same bytes for the same slices, and nothing trusted on reading."""
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -19,7 +20,11 @@ from spect.slices import SyntheticBatch, check_counts
 NOTICE = "synthetic, research use only"
 MAX_UNIT = 60  # characters of an intensity unit
 MAX_MEMBERS = 64  # a batch has ten
+MAX_WORD = 200  # characters of a label, a name or a number
+_TOLD = 200  # characters an error repeats of what a file says
 
+# NotImplementedError (a newer zip) is a RuntimeError; struct.error and the rest come of directories that lie.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, LookupError)
 _LABELS = ("level", "pattern", "seed", "index")
 _FACTS = ("pixel_spacing_mm", "intensity_unit", "model_version", "model_sha256")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: no clock in the bytes
@@ -66,7 +71,7 @@ def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int
     name = name or _name(source)
     arrays = read_arrays(source, name=name, max_bytes=max_bytes)
     if "counts" not in arrays:
-        held = ", ".join(arrays) or "no array"
+        held = _told(", ".join(arrays) or "no array")
         raise FormatError(f"{name} holds {held}; slices are expected under the name counts, (n, rows, columns)")
     try:
         counts = check_counts(arrays["counts"])
@@ -79,8 +84,8 @@ def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int
         pattern=_label(arrays, "pattern", len(counts), name),
         patient=_label(arrays, "patient", len(counts), name),
         pixel_spacing_mm=None if spacing is None else _spacing(spacing, name),
-        intensity_unit=str(arrays["intensity_unit"])[:MAX_UNIT] if "intensity_unit" in arrays else None,
-        synthetic="synthetic" in str(arrays.get("notice", "")),
+        intensity_unit=_word(arrays, "intensity_unit", name)[:MAX_UNIT] or None,
+        synthetic="synthetic" in _word(arrays, "notice", name),
     )
 
 
@@ -105,9 +110,13 @@ def read_arrays(
     try:
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             _check_members(archive, name, max_bytes)
-            return {member.filename.removesuffix(".npy"): _read(archive, member) for member in archive.infolist()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+            members = archive.infolist()
+            return {member.filename.removesuffix(".npy"): _read(archive, member, max_bytes) for member in members}
+    except OSError as error:  # offsets that lie beyond the file
+        reason = _told(error.strerror or str(error)).lower()
+        raise FormatError(f"{name} is not a whole npz file ({reason}); copy or download it again") from None
+    except _BROKEN_ZIP as error:
+        reason = _told(str(error)) or "its directory of members is broken"
         raise FormatError(f"{name} is not a whole npz file ({reason}); copy or download it again") from None
 
 
@@ -121,14 +130,21 @@ def _check_members(archive: zipfile.ZipFile, name: str, max_bytes: int) -> None:
     for member in members:
         # Python's zipfile bounds the inflation of deflate alone, not of bzip2 or lzma.
         if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise FormatError(f"{name}: {member.filename} is packed by a method NumPy never writes; save it again")
+            raise FormatError(
+                f"{name}: {_told(member.filename)} is packed by a method NumPy never writes; save it again"
+            )
         if not member.filename.endswith(".npy"):
-            raise FormatError(f"{name} holds {member.filename!r}, which is no array; save it with numpy.savez")
+            raise FormatError(f"{name} holds {_told(member.filename)}, which is no array; save it with numpy.savez")
 
 
-def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> NDArray[Any]:
     with archive.open(member) as stream:
-        array = read_array(stream, name=member.filename, available=member.file_size)  # type: ignore[arg-type]
+        array = read_array(
+            stream,  # type: ignore[arg-type]
+            name=_told(member.filename),
+            available=member.file_size,
+            max_bytes=max_bytes,
+        )
         stream.read(1)  # reaching the end compares the checksum
         return array
 
@@ -143,9 +159,38 @@ def _batch_arrays(batch: SyntheticBatch, measured: Mapping[str, ArrayLike]) -> d
 
 
 def _words(arrays: Mapping[str, NDArray[Any]], field: str) -> Words:
-    if arrays[field].dtype.kind != "U":
-        raise SlicesError(f"{field} must hold words, got {arrays[field].dtype}")
-    return arrays[field]
+    """Return an array of words, each short and printable: they are repeated for every slice, and told in errors."""
+    words = arrays[field]
+    if words.dtype.kind != "U":
+        raise SlicesError(f"{field} must hold words, got {words.dtype}")
+    if words.dtype.itemsize > 4 * MAX_WORD:
+        raise SlicesError(f"{field} must hold words of at most {MAX_WORD} characters, got {words.dtype.itemsize // 4}")
+    try:
+        printable = all(word.isprintable() for word in words.ravel().tolist())
+    except ValueError:  # a number that is no character
+        printable = False
+    if not printable:
+        raise SlicesError(f"{field} must hold printable words, got control or impossible characters")
+    return words
+
+
+def _word(arrays: Mapping[str, NDArray[Any]], field: str, name: str) -> str:
+    """Return the one word of an array, "" where there is no such array."""
+    if field not in arrays:
+        return ""
+    try:
+        words = _words(arrays, field)
+    except SlicesError as error:
+        raise FormatError(f"{name}: {error}") from None
+    if words.size != 1:
+        raise FormatError(f"{name}: {field} must be one word, got {words.size}; save one for the whole file")
+    return str(words.item())
+
+
+def _told(text: str) -> str:
+    """Return what a file says of itself as one short, printable piece of an error."""
+    printable = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return printable if len(printable) <= _TOLD else f"{printable[:_TOLD]}..."
 
 
 def _label(arrays: Mapping[str, NDArray[Any]], field: str, slices: int, name: str) -> Words | None:

@@ -7,7 +7,7 @@ from spect.conditions import Level
 from spect.errors import FormatError
 from spect.formats import dicom, nifti, npy, npz
 from spect.formats.parsed import ParsedSlices
-from spect.formats.planes import DEFAULT_MATRIX, DEFAULT_PLANES
+from spect.formats.planes import DEFAULT_MATRIX
 
 SUFFIXES = (".npz", ".npy", ".nii", ".nii.gz", ".dcm", ".ima", ".png", ".tif", ".tiff")
 MAX_BYTES = npy.MAX_BYTES
@@ -39,7 +39,6 @@ def parse_slices(
     if head.startswith(npy.MAGIC):
         return npy.read_counts(source, name=name, max_bytes=max_bytes)
     if head.startswith(b"\x1f\x8b") or _begins_like_nifti(head):
-        planes = DEFAULT_PLANES if planes is None else planes
         return nifti.read_slices(
             source, planes=planes, matrix=matrix, name=name, max_bytes=min(max_bytes, nifti.MAX_BYTES)
         )

@@ -203,6 +203,48 @@ def test_damaged_bytes_end_in_one_line_or_in_slices_and_never_otherwise(seed, ca
     assert capfd.readouterr().err == ""
 
 
+def test_a_volume_outside_template_space_is_cut_with_a_note_and_planes_of_the_user_silence_it() -> None:
+    image = _marked_volume()
+    for axes in ("RAS", "LAS"):
+        reorder = nibabel.orientations.ornt_transform(
+            nibabel.orientations.axcodes2ornt(tuple("RAS")), nibabel.orientations.axcodes2ornt(tuple(axes))
+        )
+        stored = image.as_reoriented(reorder)
+        stored.set_sform(stored.affine, code=1)
+        assert "its own millimetres" in nifti.read_slices(stored.to_bytes()).notes[0]
+        assert nifti.read_slices(stored.to_bytes(), planes={Level.CORTEX: 40.0}).notes == ()
+        stored.set_sform(stored.affine, code=4)
+        assert nifti.read_slices(stored.to_bytes()).notes == ()
+
+
+def test_a_gzip_of_several_streams_is_read_whole() -> None:
+    encoded = _marked_volume().to_bytes()
+    expected = nifti.read_slices(encoded).counts
+
+    chained = gzip.compress(encoded[:400_000], 1) + gzip.compress(encoded[400_000:], 1) + bytes(512)
+
+    np.testing.assert_array_equal(nifti.read_slices(chained).counts, expected)
+    with pytest.raises(FormatError, match="not a whole gzip"):
+        nifti.read_slices(chained + b"noise")
+
+
+def test_a_chain_of_small_bombs_counts_together() -> None:
+    with pytest.raises(FormatError, match="would inflate to more than 1048576"):
+        nifti.read_slices(gzip.compress(bytes(2**19)) * 3, max_bytes=2**20)
+
+
+def test_an_extension_of_an_odd_size_is_passed_over_in_silence() -> None:
+    content = bytearray(_marked_volume().to_bytes())
+    extension = (24 + 7).to_bytes(4, "little") + (6).to_bytes(4, "little") + bytes(24)
+    content[348] = 1
+    content[108:112] = np.float32(352 + len(extension)).tobytes()
+    expected = nifti.read_slices(_marked_volume().to_bytes()).counts
+
+    parsed = nifti.read_slices(bytes(content[:352]) + extension + bytes(content[352:]))
+
+    np.testing.assert_array_equal(parsed.counts, expected)
+
+
 def test_planes_are_parsed_and_each_mistake_is_named() -> None:
     assert parse_planes("CER=-30, COR=45") == {Level.CEREBELLUM: -30.0, Level.CORTEX: 45.0}
     for text in ("CER", "CER=high", "CER=1,CER=2", "COR=nan", ""):

@@ -158,6 +158,45 @@ def test_what_is_wrong_with_the_arrays_is_said(arrays, words) -> None:
         npz.read_slices(_saved(**arrays))
 
 
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"level": np.array("x" * 100_000)}, "at most 200 characters"),
+        ({"patient": np.array("Doe\n\x1b[31m")}, "printable"),
+        ({"patient": np.array("\ud800")}, "printable"),
+        ({"pattern": np.frombuffer(b"\xff" * 8, dtype="<U2")}, "printable"),
+        ({"intensity_unit": np.frombuffer(b"\xff" * 8, dtype="<U2")}, "printable"),
+        ({"intensity_unit": np.array(["a", "b"])}, "one word, got 2"),
+    ],
+)
+def test_labels_that_are_no_words_for_people_are_refused_in_one_line(arrays, words) -> None:
+    with pytest.raises(FormatError, match=words) as caught:
+        npz.read_slices(_saved(counts=np.ones((2, 4, 4)), **arrays))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+
+
+def test_small_types_are_bounded_by_the_memory_they_take_as_counts() -> None:
+    with pytest.raises(FormatError, match="holds 2097152 values; at most 1048576 are read"):
+        npz.read_slices(_saved(counts=np.ones((2, 1024, 1024), dtype=np.uint8)), max_bytes=2**22)
+
+
+@pytest.mark.parametrize("shape", ["(-1, 4, 4)", "(0, 10000000000000000000000, 1)", "(" + "1, " * 70 + ")", "(0, -1)"])
+def test_a_shape_no_array_can_have_is_refused_in_one_line(shape) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+
+    with pytest.raises(FormatError, match="claims the shape"):
+        npy.read_counts(npy.MAGIC + b"\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64))
+
+
+def test_a_member_beyond_the_end_of_the_file_is_told_without_an_error_number(batch) -> None:
+    content = npz.to_bytes(batch)
+
+    with pytest.raises(FormatError, match="not a whole npz file") as caught:
+        npz.read_slices(content[:40] + content[900:])
+    assert "Errno" not in str(caught.value)
+
+
 def test_a_file_that_is_no_batch_names_what_it_lacks(batch) -> None:
     with pytest.raises(FormatError, match="lacks level, pattern, seed, index"):
         npz.load_batch(_saved(counts=batch.counts))
