@@ -135,11 +135,11 @@ def _rescaled(stored: NDArray[np.float32], header: ImageHeader) -> NDArray[np.fl
 
 def _one_slice(frame: NDArray[np.float32], header: ImageHeader, name: str) -> ParsedSlices:
     """Turn one transverse image upright by flips alone: its pixels keep their values."""
+    check_transverse(header.plane, name)
     counts, notes = clean_counts(frame, name)
-    voxels, affine = to_canonical(counts.transpose(2, 1, 0), volume_affine(header.plane, header.step))
-    check_transverse(affine, name)
+    voxels, _ = to_canonical(counts.transpose(2, 1, 0), volume_affine(header.plane, header.step))
     upright = np.ascontiguousarray(voxels.transpose(2, 1, 0)[:, ::-1, ::-1])
-    return _parsed(upright, header, float(np.linalg.norm(affine[:3, 1])), notes)
+    return _parsed(upright, header, header.plane.row_spacing_mm, notes)
 
 
 def _cut(

@@ -149,7 +149,9 @@ class Attributes:
 
     def items(self, keyword: str) -> "list[Attributes]":
         """Return the items of a sequence, none where it is absent."""
-        items = self.get(keyword) or []
+        items = self.get(keyword)
+        if items is None:
+            return []
         if not isinstance(items, pydicom.Sequence):
             raise FormatError(f"{self.name}: {tag_words(keyword)} must be a sequence; export it again")
         return [Attributes(item, self.name) for item in items]

@@ -55,7 +55,8 @@ def read_plane(header: Attributes) -> Plane:
     )
     if abs(plane.along_row @ plane.along_column) > DIRECTION_TOLERANCE:
         raise FormatError(
-            f"{header.name}: {tag_words('ImageOrientationPatient')} is not a right angle; export it again"
+            f"{header.name}: the cosines of {tag_words('ImageOrientationPatient')} are not at a right angle; "
+            "export it again"
         )
     _check_patient_orientation(header, plane)
     return plane
@@ -118,13 +119,13 @@ def frame_step(header: Attributes, plane: Plane) -> tuple[Vector, tuple[str, ...
     return plane.normal * spacing, notes
 
 
-def check_transverse(affine: NDArray[np.float64], name: str) -> None:
-    """Raise `FormatError` unless canonical axes lie near the patient's own, so that a slice is upright as it is."""
-    cosines = np.diag(affine)[:3] / np.linalg.norm(affine[:3, :3], axis=0)
-    if cosines.min() < TILT_LIMIT:
+def check_transverse(plane: Plane, name: str) -> None:
+    """Raise `FormatError` unless the image lies as near to the patient's axes as flips alone can set upright."""
+    in_plane = float(np.abs(plane.along_row[:2]).max())
+    if min(abs(plane.normal[2]), in_plane) < TILT_LIMIT:
         raise FormatError(f"{name} is one slice that is not transverse; give transverse slices or the whole volume")
-    across, along = np.linalg.norm(affine[:3, :2], axis=0)
-    if abs(across - along) > 0.01 * along:
+    across, along = plane.column_spacing_mm, plane.row_spacing_mm
+    if abs(across - along) > DIRECTION_TOLERANCE * along:
         raise FormatError(f"{name} has pixels of {across:g} x {along:g} mm; square pixels are needed: resample it")
 
 
