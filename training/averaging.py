@@ -61,7 +61,7 @@ def recalibrated(averaged: Generator, density: QuantityDensity) -> Generator:
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None  # a plain mean over batches
-        latents = torch.from_numpy(rng.standard_normal((len(served), generator.latent_size)).astype(np.float32))
+        latents = torch.from_numpy(rng.standard_normal((len(served), generator.input_latents)).astype(np.float32))
         quantities = torch.from_numpy(draw_quantities(density, served, rng))
         generator(latents.to(device), torch.from_numpy(served).to(device), quantities.to(device))
     return generator.eval()

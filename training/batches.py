@@ -42,7 +42,7 @@ class Batch:
     model_images: Tensor  # (b, 1, m, m)
     condition: Tensor  # (b,)
     quantities: Tensor  # (b, d), measured
-    latents: Tensor  # (b, latent_size)
+    latents: Tensor  # (b, input_latents)
     asked: Tensor  # (b, d), drawn from the density
     augmentation: Augmentation
     augmentation_synthetic: Augmentation
@@ -67,7 +67,7 @@ class BatchSource:
         size = self._config.batch_size
         rows = rng.choice(len(self._probabilities), size, p=self._probabilities)
         condition = self._slices.condition[rows]
-        latents = rng.standard_normal((size, self._config.latent_size)).astype(np.float32)
+        latents = rng.standard_normal((size, self._config.input_latents)).astype(np.float32)
         return Batch(
             model_images=self._slices.model_images[torch.from_numpy(rows)],
             condition=torch.from_numpy(condition),

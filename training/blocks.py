@@ -8,7 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from spect.outline import SIGMA_PER_FWHM
+from spect.slices import FIELD_MM
+
 SLOPE = 0.2  # of every leaky ReLU
+TEXTURE_GAIN = 0.2  # at the start: enough to be found, too little to hide the shape
+DETAIL_FWHM_MM = 10.0  # width of a point in a reconstructed slice
 
 
 def normalised_conv(inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0) -> nn.Module:
@@ -43,15 +48,40 @@ class UpBlock(nn.Module):
     FastGAN repeats pixels instead; on slices that a camera has blurred that left a visible grid after 16,000 images.
     """
 
-    def __init__(self, inputs: int, outputs: int, embedding_size: int) -> None:
+    def __init__(self, inputs: int, outputs: int, embedding_size: int, *, is_textured: bool) -> None:
         super().__init__()
+        self.texture = Texture(inputs) if is_textured else None
         self.conv = normalised_conv(inputs, 2 * outputs, 3, padding=1)
         self.norm = ConditionalBatchNorm(2 * outputs, embedding_size)
 
-    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
-        """Map (n, inputs, r, c) to (n, outputs, 2r, 2c)."""
+    def forward(self, features: Tensor, embedding: Tensor, texture: Tensor) -> Tensor:
+        """Map (n, inputs, r, c) to (n, outputs, 2r, 2c); `texture` (n, 1, t, t) is one map for all blocks."""
         doubled = functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+        if self.texture is not None:
+            doubled = self.texture(doubled, texture)
         return functional.glu(self.norm(self.conv(doubled), embedding), dim=1)
+
+
+class Texture(nn.Module):
+    """Add a map of latents to every channel, each with a gain of its own (Karras et al. 2019, section 3.2).
+
+    The noise of a scan has as many degrees of freedom as the brain has cells of a blurred point's size, some hundreds:
+    more than the latents of shape can carry, so that without a map the texture of synthetic slices is too smooth. The
+    map is an input and not drawn in the graph, so that the seed rule holds.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.full((channels, 1, 1), TEXTURE_GAIN))
+
+    def forward(self, features: Tensor, texture: Tensor) -> Tensor:
+        """Add `texture` (n, 1, t, t), brought to their resolution at unit variance, to features (n, c, r, r)."""
+        ratio = texture.shape[-1] / features.shape[-1]
+        if ratio > 1:
+            texture = functional.avg_pool2d(texture, int(ratio)) * ratio
+        elif ratio < 1:
+            texture = functional.interpolate(texture, scale_factor=1 / ratio, mode="bilinear", align_corners=False)
+        return features + self.gain.to(features.dtype) * texture.to(features.dtype)
 
 
 class SkipLayerExcitation(nn.Module):
@@ -94,6 +124,28 @@ class DownBlock(nn.Module):
         """Map (n, inputs, r, c) to (n, outputs, r/2, c/2)."""
         summed: Tensor = (self.strided(features) + self.averaged(features)) * 0.5**0.5
         return summed
+
+
+class FineDetail(nn.Module):
+    """Append what a blur of 10 mm takes away, magnified: texture is a few per cent of the counts, easily overlooked."""
+
+    kernel: Tensor
+
+    def __init__(self, matrix: int, gain: float) -> None:
+        super().__init__()
+        self.gain = gain
+        sigma = DETAIL_FWHM_MM * SIGMA_PER_FWHM * matrix / FIELD_MM
+        self.reach = int(2 * sigma + 0.5)
+        offsets = torch.arange(-self.reach, self.reach + 1)
+        weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
+        self.register_buffer("kernel", weights / weights.sum(), persistent=False)
+
+    def forward(self, model_images: Tensor) -> Tensor:
+        """Map (n, 1, m, m) to (n, 2, m, m)."""
+        kernel, side = self.kernel.to(model_images.dtype), 2 * self.reach + 1
+        padded = functional.pad(model_images, (self.reach,) * 4, mode="replicate")
+        blurred = functional.conv2d(functional.conv2d(padded, kernel.view(1, 1, side, 1)), kernel.view(1, 1, 1, side))
+        return torch.cat([model_images, self.gain * (model_images - blurred)], dim=1)
 
 
 class Decoder(nn.Module):

@@ -111,7 +111,7 @@ def _facts(
     return RunFacts(
         density=QuantityDensity.from_dict(contents["density"]),
         scale=scale,
-        latent_size=config.latent_size,
+        latent_size=config.input_latents,
         matrix=config.matrix,
         pixel_spacing_mm=pixel_spacing_mm,
         basis=PrincipalBasis(

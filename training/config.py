@@ -16,7 +16,9 @@ class TrainingConfig:
     # networks
     matrix: int
     width: int  # channels at full resolution; SCIENCE.md section 5 gives the multiples
-    latent_size: int = 128
+    latent_size: int = 128  # latents of shape and regional pattern
+    texture_matrix: int = 64  # side of the map of latents that texture grows from, laid over the field
+    detail_gain: float = 8.0  # of the fine detail that the discriminator is shown as a channel of its own
     embedding_size: int = 128
     principal_scores: int = 32
 
@@ -24,7 +26,7 @@ class TrainingConfig:
     images: int
     batch_size: int = 16
     generator_learning_rate: float = 2e-4
-    discriminator_learning_rate: float = 4e-4
+    discriminator_learning_rate: float = 2e-4
     decay_share: float = 0.3  # the rates fall to zero over this last share of the run
     lecam_weight: float = 0.3
     r1_strength: float = 2e-4  # gamma = r1_strength * matrix^2 / batch_size
@@ -32,6 +34,7 @@ class TrainingConfig:
     logit_gain: float = (
         4.0  # steepness spectral norms leave the discriminator: at 1 it sits at chance, blind to texture
     )
+    gradient_limit: float = 5.0  # norm: the discriminator threw itself off three times in 80,000 images without it
     reconstruction_weight: float = 1.0
     quantity_weight: float = 3.0
     projection_ramp_share: float = 0.1
@@ -56,6 +59,7 @@ class TrainingConfig:
         for name in (
             "width",
             "latent_size",
+            "texture_matrix",
             "embedding_size",
             "principal_scores",
             "images",
@@ -64,10 +68,19 @@ class TrainingConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.texture_matrix not in (32, 64, 128) or self.texture_matrix > self.matrix:
+            raise ConfigurationError(
+                f"texture_matrix must be 32, 64 or 128 and at most matrix, got {self.texture_matrix}"
+            )
         if self.batch_size < 4 or self.batch_size % 4:
             raise ConfigurationError(f"batch_size must be a multiple of 4, got {self.batch_size}")
         if self.validation_slices < 8:
             raise ConfigurationError(f"validation_slices must be at least 8, got {self.validation_slices}")
+
+    @property
+    def input_latents(self) -> int:
+        """Latents a slice is made from: those of shape, then the texture map's."""
+        return self.latent_size + self.texture_matrix**2
 
     @property
     def quantity_size(self) -> int:
@@ -91,10 +104,12 @@ class TrainingConfig:
             raise ConfigurationError(
                 f"unknown training settings {sorted(unknown)}; was the run made by a newer synspect?"
             )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ConfigurationError(f"the training settings are incomplete: {error}") from None
+        missing = {field.name for field in fields(cls)} - set(values)
+        if missing:  # a default would be another network than the one that was trained
+            raise ConfigurationError(
+                f"training settings {sorted(missing)} are missing; was the run made by an older synspect?"
+            )
+        return cls(**values)
 
 
 PRESETS: dict[str, TrainingConfig] = {

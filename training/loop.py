@@ -206,7 +206,7 @@ def _grid_inputs(prepared: Prepared, config: TrainingConfig) -> GeneratorInputs:
                 seed=GRID_SEED,
                 start=0,
                 count=GRID_SLICES,
-                latent_size=config.latent_size,
+                latent_size=config.input_latents,
             )
             for condition in prepared.density.mixtures
         ]

@@ -14,6 +14,7 @@ from training.blocks import (
     ConditionalBatchNorm,
     Decoder,
     DownBlock,
+    FineDetail,
     SkipLayerExcitation,
     UpBlock,
     append_group_deviation,
@@ -25,6 +26,8 @@ from training.config import TrainingConfig
 # Channels at each resolution, in units of the width (SCIENCE.md section 5).
 CHANNELS = {4: 8, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1}
 DISCRIMINATOR_CHANNELS = {4: 8, 8: 8, 16: 8, 32: 4, 64: 2, 128: 1}
+# Resolution of the first block that sees the texture map: its pixels of 8 mm are nearly as wide as a blurred point.
+TEXTURED_FROM = 32
 INPUT_NAMES = ("latents", "condition", "quantities")
 OUTPUT_NAME = "model_images"
 
@@ -65,7 +68,9 @@ class Generator(nn.Module):
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         width = config.width
+        self.input_latents = config.input_latents
         self.latent_size = config.latent_size
+        self.texture_matrix = config.texture_matrix
         self.quantity_size = config.quantity_size
         self.matrix = config.matrix
         size = config.embedding_size
@@ -75,7 +80,8 @@ class Generator(nn.Module):
         self.start_norm = ConditionalBatchNorm(2 * self.start_channels, size)
         resolutions = [r for r in CHANNELS if r <= config.matrix]
         self.blocks = nn.ModuleList(
-            UpBlock(CHANNELS[small] * width, CHANNELS[large] * width, size) for small, large in pairwise(resolutions)
+            UpBlock(CHANNELS[small] * width, CHANNELS[large] * width, size, is_textured=large >= TEXTURED_FROM)
+            for small, large in pairwise(resolutions)
         )
         excitations = {64: 4, 128: 8}
         self.excitations = nn.ModuleDict(
@@ -90,17 +96,17 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor, condition: Tensor, quantities: Tensor) -> Tensor:
         """Generate model images (n, 1, m, m) in [-1, 1].
 
-        `latents` is float32 (n, latent_size), `condition` int64 (n,), `quantities` float32 (n, d), standardised.
+        `latents` is float32 (n, input_latents), `condition` int64 (n,), `quantities` float32 (n, d), standardised.
         """
-        latents = latents * torch.rsqrt(latents.square().mean(dim=1, keepdim=True) + 1e-8)
+        shape, texture = self._split_latents(latents)
         embedding = self.embedding(condition, quantities)
-        features = self.start(torch.cat([latents, embedding], dim=1))
+        features = self.start(torch.cat([shape, embedding], dim=1))
         features = features.reshape(-1, 2 * self.start_channels, 4, 4)
         features = functional.glu(self.start_norm(features, embedding), dim=1)
         kept = {4: features}
         resolution = 4
         for block in self.blocks:
-            features = block(features, embedding)
+            features = block(features, embedding, texture)
             resolution *= 2
             if str(resolution) in self.excitations:
                 features = self.excitations[str(resolution)](kept[resolution // 16], features)
@@ -108,6 +114,12 @@ class Generator(nn.Module):
         # In float32: bfloat16 knows only some 250 steps up to 1, and mean counts would be rounded with them.
         with torch.autocast(device_type=features.device.type, enabled=False):
             return torch.tanh(self.to_image(features.float()))
+
+    def _split_latents(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents of shape (n, latent_size), of unit second moment, and the texture map (n, 1, t, t)."""
+        shape, texture = latents[:, : self.latent_size], latents[:, self.latent_size :]
+        shape = shape * torch.rsqrt(shape.square().mean(dim=1, keepdim=True) + 1e-8)
+        return shape, texture.reshape(-1, 1, self.texture_matrix, self.texture_matrix)
 
     def remove_parametrizations(self) -> "Generator":
         """Write the spectral norms into the weights, in place, so that the graph holds plain convolutions."""
@@ -138,7 +150,8 @@ class Discriminator(nn.Module):
         width = config.width
         resolutions = [r for r in sorted(DISCRIMINATOR_CHANNELS, reverse=True) if r <= config.matrix]
         channels = {r: DISCRIMINATOR_CHANNELS[r] * width for r in resolutions}
-        self.from_image = nn.Sequential(normalised_conv(1, channels[config.matrix], 3, padding=1), nn.LeakyReLU(SLOPE))
+        self.fine_detail = FineDetail(config.matrix, config.detail_gain)
+        self.from_image = nn.Sequential(normalised_conv(2, channels[config.matrix], 3, padding=1), nn.LeakyReLU(SLOPE))
         self.blocks = nn.ModuleList(
             DownBlock(channels[large], channels[small]) for large, small in pairwise(resolutions)
         )
@@ -167,7 +180,7 @@ class Discriminator(nn.Module):
 
         The first `reconstruct` images are reconstructed as well: the whole, and the quadrant 0 to 3.
         """
-        features = self.from_image(model_images)
+        features = self.from_image(self.fine_detail(model_images))
         kept = {}
         for block in self.blocks:
             features = block(features)

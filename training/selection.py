@@ -90,7 +90,7 @@ class SelectionJudge:
                     seed=SELECTION_SEED,
                     start=0,
                     count=self._config.validation_slices,
-                    latent_size=self._config.latent_size,
+                    latent_size=self._config.input_latents,
                 )
                 for condition in self._prepared.density.mixtures
             ]

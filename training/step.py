@@ -122,6 +122,7 @@ class Stepper:
         self._fabric.backward(total)
         if schedule.is_r1_due:
             values["r1"] = self._add_r1(networks, batch, acquired, schedule)
+        values["discriminator_gradient"] = self._limit_gradient(networks.discriminator)
         networks.discriminator_optimizer.step()
         means = torch.stack([logits_real.detach().mean(), logits_fake.detach().mean()])
         networks.anchors.lerp_(means, 1 - ANCHOR_DECAY)
@@ -134,6 +135,10 @@ class Stepper:
         penalty = losses.r1_penalty(judged.logits, images)
         self._fabric.backward(penalty * (self._config.r1_gamma * self._config.r1_interval))
         return penalty
+
+    def _limit_gradient(self, network: nn.Module) -> Tensor:
+        """Scale the gradient down to the limit where it is longer; return its norm before."""
+        return nn.utils.clip_grad_norm_(network.parameters(), self._config.gradient_limit)
 
     def _update_generator(
         self, networks: Networks, batch: Batch, synthetic: Tensor, augmented: Tensor, schedule: Schedule
@@ -150,6 +155,7 @@ class Stepper:
         total = values["generator_hinge"] + self._config.quantity_weight * values["quantity_error"]
         networks.generator_optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(total)
+        values["generator_gradient"] = self._limit_gradient(networks.generator)
         networks.generator_optimizer.step()
         return values
 

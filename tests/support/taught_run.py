@@ -41,7 +41,7 @@ def _teach(prepared: Prepared) -> Generator:
     rng = np.random.default_rng(0)
     for _ in range(STEPS):
         rows = rng.choice(len(prepared.slices.condition), BATCH)
-        latents = torch.from_numpy(rng.standard_normal((BATCH, CONFIG.latent_size)).astype(np.float32))
+        latents = torch.from_numpy(rng.standard_normal((BATCH, CONFIG.input_latents)).astype(np.float32))
         condition = torch.from_numpy(prepared.slices.condition[rows])
         made = generator(latents, condition, torch.from_numpy(prepared.slices.quantities[rows]))
         loss = (made - prepared.slices.model_images[rows]).abs().mean()

@@ -57,7 +57,7 @@ def test_recalibrated_norms_hold_the_statistics_of_the_generator_s_own_output() 
     rng = np.random.default_rng(0)
     with torch.no_grad():
         generator(
-            torch.from_numpy(rng.standard_normal((256, TINY.latent_size)).astype(np.float32)),
+            torch.from_numpy(rng.standard_normal((256, TINY.input_latents)).astype(np.float32)),
             torch.from_numpy(condition),
             torch.from_numpy(draw_quantities(density, condition, rng)),
         )

@@ -7,13 +7,14 @@ import torch
 
 from spect.conditions import CONDITIONS
 from tests.support.tiny_training import TINY
+from training.blocks import FineDetail
 from training.networks import Discriminator, Generator, build_networks
 
 
 def _inputs(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng(seed)
     return (
-        torch.from_numpy(rng.standard_normal((n, TINY.latent_size)).astype(np.float32)),
+        torch.from_numpy(rng.standard_normal((n, TINY.input_latents)).astype(np.float32)),
         torch.arange(n) % len(CONDITIONS),
         torch.from_numpy(rng.standard_normal((n, TINY.quantity_size)).astype(np.float32)),
     )
@@ -54,12 +55,14 @@ def test_model_images_stay_in_their_range_however_extreme_the_quantities() -> No
     assert images.abs().max() <= 1
 
 
-def test_the_length_of_the_latents_does_not_matter() -> None:
+def test_the_length_of_the_latents_of_shape_does_not_matter() -> None:
     generator = _used_generator()
     latents, condition, quantities = _inputs(4)
+    longer = latents.clone()
+    longer[:, : TINY.latent_size] *= 3
     with torch.no_grad():
         assert torch.allclose(
-            generator(latents, condition, quantities), generator(3 * latents, condition, quantities), atol=1e-4
+            generator(latents, condition, quantities), generator(longer, condition, quantities), atol=1e-4
         )
 
 
@@ -75,6 +78,28 @@ def test_condition_quantities_and_latents_each_change_the_slice() -> None:
         )
     for images in changed:
         assert (images - base).abs().amax(dim=(1, 2, 3)).min() > 1e-4
+
+
+def test_another_texture_map_changes_every_part_of_a_slice_and_its_own_only() -> None:
+    generator = _used_generator()
+    latents, condition, quantities = _inputs(2)
+    other = latents.clone()
+    other[0, TINY.latent_size :] = -latents[0, TINY.latent_size :]
+    with torch.no_grad():
+        change = (generator(latents, condition, quantities) - generator(other, condition, quantities)).abs()
+    quarters = change[0, 0].reshape(2, 32, 2, 32).amax(dim=(1, 3))
+    assert quarters.min() > 1e-4
+    assert change[1].max() == 0
+
+
+def test_fine_detail_is_what_a_blur_of_ten_millimetres_takes_away() -> None:
+    detail = FineDetail(64, 8.0)
+    columns = torch.arange(64.0)
+    ramp = (columns / 64).expand(1, 1, 64, 64)
+    assert detail(ramp)[0, 1, :, 8:-8].abs().max() < 1e-4
+    waves = torch.cos(torch.pi * columns).expand(1, 1, 64, 64)  # 1.25 cycles/cm: nothing of it passes the blur
+    assert torch.allclose(detail(waves)[0, 1, :, 8:-8], 8 * waves[0, 0, :, 8:-8], atol=0.2)
+    assert torch.equal(detail(waves)[:, :1], waves)
 
 
 def test_conditional_norms_start_without_effect() -> None:
