@@ -164,6 +164,12 @@ def test_files_without_a_suffix_are_gathered_by_series_under_the_first_ones_name
     assert all(is_slices_file(path) for path in paths.values())
 
 
+def test_a_dicom_file_is_known_by_its_content_even_where_its_preamble_is_a_tiffs() -> None:
+    encoded = phantom.to_bytes(phantom.nuclear_medicine_series()[20])
+
+    assert parse_slices(b"II*\0" + encoded[4:]).counts.shape == (1, 48, 44)
+
+
 def _set(**values: object) -> Callable[[Dataset], None]:
     def change(dataset: Dataset) -> None:
         for keyword, value in values.items():
