@@ -1,32 +1,44 @@
-"""What the camera sees: collimator blur, projections with Poisson noise, filtered back-projection."""
+"""The camera: what it is made of, and what it makes of a slab of activity; settings and one call."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import scipy.fft
 import scipy.ndimage
-import scipy.sparse
 
-from cohort.anatomy import Array
-from spect.outline import SIGMA_PER_FWHM
+from cohort.anatomy import Array, Values
+from cohort.attenuation import WATER_PER_CM
+from cohort.correction import ChangCorrection, Ellipse, find_contour
+from cohort.projector import Scan, add_scatter
+from cohort.reconstruction import Butterworth, Method, back_project_filtered, iterate_subsets, smooth
+from spect.outline import SIGMA_PER_FWHM, upper_percentile
 from spect.slices import FIELD_MM
+
+CYLINDER_RADIUS_MM = 100.0  # the usual quality-control cylinder
+CYLINDER_REGION = 0.6  # share of its radius in which the level is read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Camera:
-    """A gamma camera and its reconstruction: parallel holes, filtered back-projection, Butterworth.
-
-    With the defaults a point reads 9.9 mm wide in the plane (SCIENCE: 8 to 12 mm after Butterworth).
-    """
+    """A gamma camera and its reconstruction; with the defaults a point reads some 10 mm wide in the plane."""
 
     matrix: int = 128
-    collimator_fwhm_mm: float = 6.0  # fan beam or ELEGP with 123I, at the brain's mean depth
-    cutoff_cycles_per_cm: float = 0.40  # PMC6038970: 0.32 to 0.46
-    butterworth_order: int = 2  # of the amplitude; a higher one at this cut-off would read wider than 12 mm
-    axial_fwhm_mm: float = 9.9
+    views: int = 120  # over the full turn
+    # Fan-beam class: 6.9 mm at 140 mm. sqrt(intrinsic^2 + (hole (1 + distance / length))^2), Anger 1964.
+    intrinsic_fwhm_mm: float = 3.8
+    hole_mm: float = 1.15
+    hole_length_mm: float = 35.0  # effective: less what photons pass through the septa's edges
+    orbit_radius_mm: float = 140.0  # past the shoulders
+    scatter_fraction: float = 0.30  # of the primary, 20 % window about 159 keV, no scatter subtracted
+    scatter_reach_mm: float = 35.0  # exponential, as in Axelsson, J Nucl Med 1984;25:490
     study_counts: float = 5e6  # protocols: some 5 M in all projections
-    views: int = 120
+    cutoff_cycles_per_cm: float = 0.45  # PMC6038970: 0.32 to 0.46
+    butterworth_order: int = 2  # of the amplitude; a higher one at this cut-off would ring
+    axial_filter_fwhm_mm: float = 7.0  # the same filter, across the planes
+    plane_spacing_mm: float = 3.0
+    method: Method = Method.FBP
+    subsets: int = 6
+    iterations: int = 8
 
     @property
     def pixel_spacing_mm(self) -> float:
@@ -34,90 +46,132 @@ class Camera:
         return FIELD_MM / self.matrix
 
     @property
-    def axial_sigma_mm(self) -> float:
-        """Standard deviation of the axial response."""
-        return float(self.axial_fwhm_mm * SIGMA_PER_FWHM)
-
-    @property
     def effective_thickness_mm(self) -> float:
         """Thickness of the slab whose noise the axial filter leaves in a slice: 1 over the sum of squared weights."""
-        return float(2 * np.sqrt(np.pi) * self.axial_sigma_mm)
+        middle = float(self.axial_fwhm_mm(np.array(self.orbit_radius_mm)))
+        return float(2 * np.sqrt(np.pi) * middle * SIGMA_PER_FWHM)
 
-    def blur(self, activity: Array) -> Array:
-        """Collimator blur of activity (matrix, matrix)."""
-        sigma = self.collimator_fwhm_mm * SIGMA_PER_FWHM / self.pixel_spacing_mm
-        blurred: Array = scipy.ndimage.gaussian_filter(activity, sigma, mode="constant")
-        return blurred
+    @property
+    def butterworth(self) -> Butterworth:
+        """The low-pass filter."""
+        return Butterworth(cutoff_cycles_per_cm=self.cutoff_cycles_per_cm, order=self.butterworth_order)
 
-    def project(self, activity: Array) -> Array:
-        """Sum along rays: (views, matrix)."""
-        forward, _ = _projectors(self.matrix, self.views)
-        projected: Array = (forward @ activity.ravel()).reshape(self.views, self.matrix)
-        return projected
+    @property
+    def scan(self) -> Scan:
+        """The turn about the patient."""
+        return Scan(
+            matrix=self.matrix,
+            rotations=self.views // 2,
+            pixel_spacing_mm=self.pixel_spacing_mm,
+            plane_spacing_mm=self.plane_spacing_mm,
+            orbit_radius_mm=self.orbit_radius_mm,
+            response=self.collimator_fwhm_mm,
+            axial_response=self.axial_fwhm_mm,
+        )
+
+    def collimator_fwhm_mm(self, distance_mm: Values) -> Values:
+        """Width of a point at a distance from the collimator's face."""
+        geometric = self.hole_mm * (1 + distance_mm / self.hole_length_mm)
+        width: Values = np.hypot(self.intrinsic_fwhm_mm, geometric)
+        return width
+
+    def axial_fwhm_mm(self, distance_mm: Values) -> Values:
+        """Width across the planes, with the filter."""
+        width: Values = np.hypot(self.collimator_fwhm_mm(distance_mm), self.axial_filter_fwhm_mm)
+        return width
+
+    def project(self, slab: Array, attenuation_per_cm: Array) -> Array:
+        """Noiseless projections (2, rotations, bins) of a slab (planes, rows, columns), with scatter."""
+        return add_scatter(
+            self.scan.project(slab, attenuation_per_cm),
+            fraction=self.scatter_fraction,
+            reach_mm=self.scatter_reach_mm,
+            pixel_spacing_mm=self.pixel_spacing_mm,
+        )
 
     def reconstruct(self, projections: Array) -> Array:
-        """Filter and back-project (views, matrix) to activity (matrix, matrix); negatives stay."""
-        spectrum = scipy.fft.rfft(projections, n=2 * self.matrix, axis=1)
-        filtered = scipy.fft.irfft(spectrum * self._filter(), n=2 * self.matrix, axis=1)[:, : self.matrix]
-        _, backward = _projectors(self.matrix, self.views)
-        activity: Array = (backward @ filtered.astype(np.float32).ravel()).reshape(self.matrix, self.matrix)
-        return activity * np.float32(np.pi / self.views)
+        """Image (rows, columns) before any correction; filtered back-projection leaves negatives."""
+        if self.method is Method.OSEM:
+            image = iterate_subsets(projections, subsets=self.subsets, iterations=self.iterations)
+            return smooth(image, self.butterworth, self.pixel_spacing_mm)
+        return back_project_filtered(projections, self.butterworth, self.pixel_spacing_mm)
 
-    def acquire(self, activity: Array, counts_share: float, rng: np.random.Generator) -> Array:
-        """Image activity (matrix, matrix) with the share of the study's counts that falls on this slice.
+    def quantify(self, image: Array, correction: ChangCorrection) -> Array:
+        """Correct an image for attenuation and bring it to the activity's unit, by the cylinder's calibration."""
+        positions = self.scan.positions_mm()
+        contour = find_contour(image, positions, correction.margin_mm)
+        if contour is None:
+            return np.zeros_like(image)
+        corrected: Array = image * correction.factors(contour, positions) * np.float32(calibrate(self))
+        return np.clip(corrected, 0, None) * _head(corrected, self.pixel_spacing_mm)
 
-        The scale is kept: without noise and blur the answer is the activity itself.
+    def acquire(
+        self,
+        slab: Array,
+        attenuation_per_cm: Array,
+        *,
+        counts_share: float,
+        correction: ChangCorrection,
+        rng: np.random.Generator,
+    ) -> Array:
+        """Image a slab's middle plane, with the share of the study's counts that falls on it.
+
+        Parameters
+        ----------
+        slab
+            Activity (planes, rows, columns), planes `plane_spacing_mm` apart.
+        attenuation_per_cm
+            Of the middle plane (rows, columns).
+
+        Returns
+        -------
+        The image (rows, columns) in the activity's unit: exactly so for a uniform cylinder, without noise.
         """
-        blurred = self.blur(activity)
-        clean = self.project(blurred)
-        total = float(clean.sum())
+        clean = self.project(slab, attenuation_per_cm)
+        total = float(clean.sum(dtype=np.float64))
         if total <= 0:
-            return np.zeros_like(activity)
+            return np.zeros((self.matrix, self.matrix), dtype=np.float32)
         counts_per_unit = self.study_counts * counts_share / total
         noisy = (rng.poisson(clean * counts_per_unit) / counts_per_unit).astype(np.float32)
-        image: Array = np.clip(self.reconstruct(noisy), 0, None) * _support(blurred, 6 / self.pixel_spacing_mm)
-        return image
-
-    def _filter(self) -> Array:
-        """Ramp times Butterworth on the padded spectrum; the ramp sampled in space, so that its zero term is right."""
-        positions = scipy.fft.fftfreq(2 * self.matrix, 1 / (2 * self.matrix)).round().astype(int)
-        ramp = np.zeros(2 * self.matrix)
-        odd = positions % 2 == 1
-        ramp[odd] = -1 / (np.pi * positions[odd]) ** 2
-        ramp[0] = 0.25
-        frequency = scipy.fft.rfftfreq(2 * self.matrix, self.pixel_spacing_mm / 10)  # cycles/cm
-        butterworth = 1 / np.sqrt(1 + (frequency / self.cutoff_cycles_per_cm) ** (2 * self.butterworth_order))
-        response: Array = (scipy.fft.rfft(ramp).real * butterworth).astype(np.float32)
-        return response
+        return self.quantify(self.reconstruct(noisy), correction)
 
 
-def _support(blurred: Array, margin_sigma: float) -> Array:
-    """Head contour with a soft edge: 1 where the camera's own view holds activity, 0 well outside the head."""
-    wide = scipy.ndimage.gaussian_filter(blurred, margin_sigma / 2, mode="constant")
-    edge = np.clip((wide / wide.max() - 0.01) / 0.05, 0, 1)
-    soft: Array = edge * edge * (3 - 2 * edge)
-    return soft
+@lru_cache(maxsize=8)
+def calibrate(camera: Camera) -> float:
+    """Compute the cross-calibration: activity over image level in a water cylinder, by the camera's own chain.
 
-
-@lru_cache(maxsize=4)
-def _projectors(matrix: int, views: int) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
-    """Forward (views * matrix, matrix^2) and backward projection; each pixel falls on two bins, linearly.
-
-    Views cover half a turn: without attenuation the other half repeats them.
+    Its wall is known, so that its contour is the true one; mu is the one the clinic uses.
     """
-    center = (matrix - 1) / 2
-    rows, columns = np.mgrid[:matrix, :matrix] - center
-    angles = np.arange(views)[:, None] * np.pi / views
-    bins = np.cos(angles) * columns.ravel() + np.sin(angles) * rows.ravel() + center
-    lower = np.floor(bins).astype(np.int64)
-    upper_weight = bins - lower
-    view_start = np.arange(views)[:, None] * matrix
-    pixels = np.broadcast_to(np.arange(matrix * matrix), bins.shape)
-    entries = []
-    for shift, weight in ((0, 1 - upper_weight), (1, upper_weight)):
-        seen = (lower + shift >= 0) & (lower + shift < matrix)
-        entries.append(((view_start + lower + shift)[seen], pixels[seen], weight[seen]))
-    ray, pixel, weight = (np.concatenate(parts) for parts in zip(*entries, strict=True))
-    shape = (views * matrix, matrix * matrix)
-    forward = scipy.sparse.csr_array((weight.astype(np.float32), (ray, pixel)), shape=shape)
-    return forward, scipy.sparse.csr_array(forward.T)
+    # The level does not depend on the counts, so that cameras that differ in them share one factor.
+    axis = camera.scan.positions_mm()
+    radius = np.hypot(axis[:, None], axis)
+    cylinder = np.clip((CYLINDER_RADIUS_MM - radius) / camera.pixel_spacing_mm + 0.5, 0, 1).astype(np.float32)
+    slab = np.repeat(cylinder[None], 3, axis=0)
+    image = camera.reconstruct(camera.project(slab, cylinder * np.float32(WATER_PER_CM)))
+    wall = Ellipse(row_mm=0, column_mm=0, half_axes_mm=(CYLINDER_RADIUS_MM, CYLINDER_RADIUS_MM), turned=0)
+    corrected = image * ChangCorrection().factors(wall, axis)
+    return 1 / float(corrected[radius < CYLINDER_REGION * CYLINDER_RADIUS_MM].mean(dtype=np.float64))
+
+
+def without_effects(camera: Camera) -> Camera:
+    """Return the same camera with ideal holes and no scatter: what is left is sampling and reconstruction."""
+    return replace(camera, intrinsic_fwhm_mm=0.0, hole_mm=0.0, scatter_fraction=0.0)
+
+
+def _head(image: Array, pixel_spacing_mm: float) -> Array:
+    """Head contour with a soft edge, found in the image: 1 in it, 0 outside; a workstation blanks what lies beyond.
+
+    Scatter lays a faint veil round the head, and ramp-filtered noise lies everywhere; neither belongs to the brain.
+    """
+    wide = scipy.ndimage.gaussian_filter(image, 5 / pixel_spacing_mm, mode="constant")
+    reference = upper_percentile(wide, 99.5)
+    if not reference > 0:
+        return np.zeros_like(image)
+    edge = np.clip((wide / reference - 0.07) / 0.10, 0, 1)
+    parts, count = scipy.ndimage.label(edge > 0)
+    if count > 1:  # specks of noise beside the head; a temporal pole is far more than a twentieth of the largest part
+        sizes = np.bincount(parts.ravel(), weights=edge.ravel())
+        sizes[0] = 0
+        edge = np.where((sizes > 0.05 * sizes.max())[parts], edge, 0)
+    soft: Array = (edge * edge * (3 - 2 * edge)).astype(np.float32)
+    return soft

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from cohort.anatomy import BRAIN_CENTER_MM, Array, Axes, Brain, Template
+from cohort.attenuation import map_attenuation
+from cohort.correction import ChangCorrection
 from cohort.imaging import Camera
 from cohort.ischaemia import Disease, Side, draw_disease
 from cohort.patients import PatientPlan
 from cohort.perfusion import BloodFlow
 from spect.conditions import Level
+from spect.outline import SIGMA_PER_FWHM
 
-# Axial planes that make up a slice: 3 mm apart, enough for an axial response 10 mm wide.
-SLAB_MM = np.arange(-9, 10, 3, dtype=np.float32)
+# Axial planes that make up a slice, the camera's plane spacing apart: enough for an axial response 10 mm wide.
+PLANES = 7
 FINE_MATRIX = 128
 HEAD_ROWS = slice(8, 120)  # the window of the field that a head can fill, in rows and columns of the fine matrix
 HEAD_COLUMNS = slice(16, 112)
@@ -34,19 +37,31 @@ class SimulatedSlice:
     midline_angle_deg: float  # of the line x cos + y sin = shift, as `spect.midline` has it
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Patient:
+    """What all slices of a patient share."""
+
+    plan: PatientPlan
+    brain: Brain
+    flow: BloodFlow
+    disease: Disease
+    correction: ChangCorrection
+
+
 def simulate_patient(plan: PatientPlan, camera: Camera, template: Template) -> list[SimulatedSlice]:
     """Draw one patient and cut the imaged levels from the same brain and disease."""
     # Each part has its own stream: a change in one leaves the others' draws alone.
-    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(plan.seed).spawn(5)]
-    brain = Brain.draw(streams[0])
-    flow = BloodFlow.draw(streams[1])
-    disease = draw_disease(plan.pattern, plan.levels, streams[2])
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(plan.seed).spawn(6)]
+    patient = _Patient(
+        plan=plan,
+        brain=Brain.draw(streams[0]),
+        flow=BloodFlow.draw(streams[1]),
+        disease=draw_disease(plan.pattern, plan.levels, streams[2]),
+        correction=ChangCorrection.draw(streams[5]),
+    )
     planes = _draw_planes(streams[3])
     noise = dict(zip(Level, streams[4].spawn(len(Level)), strict=True))
-    return [
-        _cut_slice(plan, level, planes[level], (brain, flow, disease), camera, template, noise[level])
-        for level in plan.imaged
-    ]
+    return [_cut_slice(patient, level, planes[level], camera, template, noise[level]) for level in plan.imaged]
 
 
 def _draw_planes(rng: np.random.Generator) -> dict[Level, float]:
@@ -59,32 +74,31 @@ def _draw_planes(rng: np.random.Generator) -> dict[Level, float]:
 
 
 def _cut_slice(
-    plan: PatientPlan,
+    patient: _Patient,
     level: Level,
     plane_mm: float,
-    patient: tuple[Brain, BloodFlow, Disease],
     camera: Camera,
     template: Template,
     rng: np.random.Generator,
 ) -> SimulatedSlice:
-    brain, flow, disease = patient
-    axes = _slab_axes(plane_mm)
-    mni_mm = brain.locate(axes)
-    healthy = flow.evaluate(template, brain, axes, mni_mm)
-    weights = np.exp(-0.5 * (SLAB_MM / camera.axial_sigma_mm) ** 2)
-    weights = (weights / weights.sum()).astype(np.float32)
-    diseased = healthy * disease.factor(mni_mm) if disease.hemispheres else healthy
+    axes = _slab_axes(plane_mm, camera.plane_spacing_mm)
+    mni_mm = patient.brain.locate(axes)
+    healthy = patient.flow.evaluate(template, patient.brain, axes, mni_mm)
+    diseased = healthy * patient.disease.factor(mni_mm) if patient.disease.hemispheres else healthy
+    slab = _on_matrix(diseased.transpose(2, 1, 0), camera.matrix)
+    attenuation = _on_matrix(_map_middle(template, mni_mm)[None], camera.matrix)[0]
+    # As the camera weighs the planes at the middle of the field: what the truths and the counts are of.
+    weights = _plane_weights(camera)
     before, after = (np.einsum("xyz,z->yx", volume, weights) for volume in (healthy, diseased))
-    activity = _on_matrix(after, camera.matrix)
-    share = _counts_share(activity, camera, flow.total(template))
+    share = _counts_share(_on_matrix(after[None], camera.matrix), camera, patient.flow.total(template))
     shift_mm, angle_deg = _find_true_midline(axes, mni_mm)
-    mni_x = mni_mm[0, :, :, len(SLAB_MM) // 2].T
+    mni_x = mni_mm[0, :, :, PLANES // 2].T
     return SimulatedSlice(
-        counts=camera.acquire(activity, share, rng),
+        counts=camera.acquire(slab, attenuation, counts_share=share, correction=patient.correction, rng=rng),
         level=level,
-        plan=plan,
-        side=disease.side,
-        territory=disease.territories,
+        plan=patient.plan,
+        side=patient.disease.side,
+        territory=patient.disease.territories,
         severity=_severity(before, after, mni_x),
         left_right_ratio=float(after[mni_x < 0].sum() / after[mni_x > 0].sum())
         / float(before[mni_x < 0].sum() / before[mni_x > 0].sum()),
@@ -94,19 +108,34 @@ def _cut_slice(
     )
 
 
-def _slab_axes(plane_mm: float) -> Axes:
+def _slab_axes(plane_mm: float, plane_spacing_mm: float) -> Axes:
     """Person's coordinates of the slab, columns first: x falls from image left (patient right), y from the top."""
     centers = ((FINE_MATRIX - 1) / 2 - np.arange(FINE_MATRIX, dtype=np.float32)) * np.float32(256 / FINE_MATRIX)
-    depth = SLAB_MM + np.float32(plane_mm - BRAIN_CENTER_MM[2])
-    return centers[HEAD_COLUMNS], centers[HEAD_ROWS], depth
+    offsets = (np.arange(PLANES, dtype=np.float32) - PLANES // 2) * np.float32(plane_spacing_mm)
+    return centers[HEAD_COLUMNS], centers[HEAD_ROWS], offsets + np.float32(plane_mm - BRAIN_CENTER_MM[2])
 
 
-def _on_matrix(window: Array, matrix: int) -> Array:
-    """Lay the head's window (rows, columns) into the field, binned to the camera's matrix."""
-    field = np.zeros((FINE_MATRIX, FINE_MATRIX), dtype=np.float32)
-    field[HEAD_ROWS, HEAD_COLUMNS] = window
+def _plane_weights(camera: Camera) -> Array:
+    """Weights (planes,) of the axial response at the middle of the field."""
+    offsets = (np.arange(PLANES) - PLANES // 2) * camera.plane_spacing_mm
+    sigma = float(camera.axial_fwhm_mm(np.array(camera.orbit_radius_mm))) * SIGMA_PER_FWHM
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    normed: Array = (weights / weights.sum()).astype(np.float32)
+    return normed
+
+
+def _map_middle(template: Template, mni_mm: Array) -> Array:
+    """Attenuation (rows, columns) of the slab's middle plane."""
+    middle = np.ascontiguousarray(mni_mm[..., PLANES // 2].transpose(0, 2, 1))
+    return map_attenuation(template, middle, 256 / FINE_MATRIX)
+
+
+def _on_matrix(windows: Array, matrix: int) -> Array:
+    """Lay the head's windows (n, rows, columns) into the field, binned to the camera's matrix."""
+    field = np.zeros((len(windows), FINE_MATRIX, FINE_MATRIX), dtype=np.float32)
+    field[:, HEAD_ROWS, HEAD_COLUMNS] = windows
     step = FINE_MATRIX // matrix
-    binned: Array = field.reshape(matrix, step, matrix, step).mean(axis=(1, 3))
+    binned: Array = field.reshape(-1, matrix, step, matrix, step).mean(axis=(2, 4))
     return binned
 
 
@@ -124,7 +153,7 @@ def _severity(before: Array, after: Array, mni_x: Array) -> float:
 
 def _find_true_midline(axes: Axes, mni_mm: Array) -> tuple[float, float]:
     """Shift (mm to image right) and angle (degrees) of the line where MNI x is 0, in the middle plane of the slab."""
-    mni_x = mni_mm[0, :, :, len(SLAB_MM) // 2]  # (columns, rows)
+    mni_x = mni_mm[0, :, :, PLANES // 2]  # (columns, rows)
     rows = slice(len(axes[1]) // 4, -len(axes[1]) // 4)
     crossing = [float(np.interp(0.0, -column, -axes[0])) for column in mni_x[:, rows].T]
     slope, shift = np.polyfit(-axes[1][rows], crossing, 1)
