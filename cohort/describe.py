@@ -1,46 +1,20 @@
-"""What a cohort is, in numbers: MC and LR of every condition with intervals, and how alike one patient's slices are."""
+"""What a cohort is, in numbers: MC and LR of every condition with intervals, and all else `describe` tells of it."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
-from cohort.store import SPLITS, Cohort
-from spect.conditions import CONDITIONS, Condition
-from spect.equivalence import (
-    MEAN_COUNTS_MARGIN,
-    MINIMUM_SAMPLE,
-    Estimate,
-    compute_moments,
-    difference_of_means,
-    fold_log_ratio,
-    log_ratio_margin,
-    ratio_of_means,
-)
+from cohort.likeness import CONFIDENCE, LevelPair, Likeness, compute_icc, correlate_levels
+from cohort.measuring import THRESHOLDS, MeasuredCohort, Values
+from cohort.store import SPLITS
+from spect.conditions import Condition, Pattern
+from spect.equivalence import MINIMUM_SAMPLE, compute_moments
 from spect.errors import CohortError
-from spect.quantify import DEFAULT_THRESHOLD, find_regions, measure
 
-CONFIDENCE = 0.95
-
-Values = NDArray[np.float64]
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredCohort:
-    """A cohort and what was measured of its slices; NaN where no outline was found."""
-
-    cohort: Cohort
-    mean_counts: Values  # (n,)
-    log_left_right_ratio: Values  # (n,)
-
-    def of(self, condition: Condition) -> tuple[Values, Values, NDArray[np.str_]]:
-        """Return mean counts, log ratio and patient of the measurable slices of a condition."""
-        kept = (self.cohort.condition_index == condition.index) & np.isfinite(self.mean_counts)
-        return self.mean_counts[kept], self.log_left_right_ratio[kept], self.cohort.patient[kept]
+TRUE_RATIO = "left_right_ratio"  # in `Cohort.truth`: of flow, before the camera
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +28,27 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """What a condition measures at another threshold of the mirror union, over its measurable slices."""
+
+    threshold: float  # share of the slice's 99.5th percentile
+    mean_counts_in_mask: float  # in the mirror union
+    left_right_ratio: float  # geometric mean
+    asymmetry: float  # geometric mean of the larger side over the smaller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TruthError:
+    """Measured left/right ratio against the simulator's own, in log."""
+
+    slices: int
+    true_asymmetry: float  # geometric mean of the larger true side over the smaller
+    measured_asymmetry: float
+    bias: float  # mean of log measured less log true; where unilateral, above 0 if the defect reads too small
+    sd: float | None  # of the same difference; None: one slice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConditionSummary:
     """One condition of a cohort."""
 
@@ -64,6 +59,8 @@ class ConditionSummary:
     mean_counts: Interval | None  # None: no slice could be measured
     left_right_ratio: Interval | None  # geometric mean
     asymmetry: Interval | None  # geometric mean of the larger side over the smaller: exp of mean |log LR|
+    sensitivity: tuple[Sensitivity, ...]
+    truth: TruthError | None  # None: an acquired cohort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +69,8 @@ class CohortSummary:
 
     name: str
     source: str
+    simulator_version: str | None
+    seed: int | None
     fingerprint: str
     intensity_unit: str
     intensity_scaling: str
@@ -81,32 +80,10 @@ class CohortSummary:
     patients: int
     slices_by_split: dict[str, int]
     patients_by_slices: dict[int, int]  # slices of a patient -> patients with so many
-    mean_counts_icc: float | None  # None: too few patients with several slices
+    mean_counts_icc: Likeness | None  # None: too few patients with several slices
+    mean_counts_by_level_pair: tuple[LevelPair, ...]
+    quality_flags: dict[str, int]  # flag -> slices that carry it
     conditions: tuple[ConditionSummary, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One condition of a cohort against another cohort's, by the margins fixed in advance; 90 % intervals."""
-
-    condition: str
-    mean_counts_ratio: Estimate | None  # None: too few patients, or units that cannot be compared
-    mean_counts_verdict: str
-    log_ratio_difference: Estimate | None  # of |log LR| where unilateral
-    log_ratio_verdict: str
-
-
-def measure_cohort(cohort: Cohort, *, progress: Progress = lambda _done, _total: None) -> MeasuredCohort:
-    """Measure every slice; one without an outline becomes NaN and is counted by `summarise`."""
-    measured = np.full((2, len(cohort)), np.nan)
-    spacing = cohort.description.pixel_spacing_mm
-    for row, counts in enumerate(cohort.counts):
-        regions = find_regions(counts, spacing, DEFAULT_THRESHOLD)
-        if regions is not None:
-            found = measure(regions, counts)
-            measured[:, row] = found.mean_counts, math.log(found.left_right_ratio)
-        progress(row + 1, len(cohort))
-    return MeasuredCohort(cohort=cohort, mean_counts=measured[0], log_left_right_ratio=measured[1])
 
 
 def summarise(measured: MeasuredCohort) -> CohortSummary:
@@ -120,6 +97,8 @@ def summarise(measured: MeasuredCohort) -> CohortSummary:
     return CohortSummary(
         name=about.name,
         source=about.source,
+        simulator_version=about.simulator_version,
+        seed=about.seed,
         fingerprint=about.fingerprint,
         intensity_unit=about.intensity_unit,
         intensity_scaling=about.intensity_scaling,
@@ -130,52 +109,15 @@ def summarise(measured: MeasuredCohort) -> CohortSummary:
         slices_by_split={name: int((cohort.split == name).sum()) for name in SPLITS},
         patients_by_slices=dict(zip(sizes.tolist(), patients.tolist(), strict=True)),
         mean_counts_icc=compute_icc(measured),
+        mean_counts_by_level_pair=correlate_levels(measured),
+        quality_flags=count_flags(measured),
         conditions=tuple(_summarise_condition(measured, condition) for condition in cohort.conditions()),
     )
 
 
-def compare(measured: MeasuredCohort, other: MeasuredCohort) -> tuple[Comparison, ...]:
-    """Compare the conditions that both cohorts hold; `other` is the reference of every ratio and difference."""
-    here, there = measured.cohort.description, other.cohort.description
-    comparable = (here.intensity_unit, here.intensity_scaling) == (there.intensity_unit, there.intensity_scaling)
-    shared = set(measured.cohort.conditions()) & set(other.cohort.conditions())
-    return tuple(
-        _compare_condition(measured, other, condition, comparable=comparable)
-        for condition in CONDITIONS
-        if condition in shared
-    )
-
-
-def compute_icc(measured: MeasuredCohort) -> float | None:
-    """Compute how alike the mean counts of one patient's slices are: ICC(1), condition means taken away.
-
-    One-way random effects with unequal group sizes (Donner 1986, Int Stat Rev 54:67); patients of one slice tell
-    nothing and are left out. None with fewer than three patients of several slices.
-    """
-    values, patient = _centred(measured)
-    _, member, sizes = np.unique(patient, return_inverse=True, return_counts=True)
-    several = sizes[member] > 1
-    values, member = values[several], np.unique(member[several], return_inverse=True)[1]
-    if not len(values) or member.max() + 1 < MINIMUM_SAMPLE:
-        return None
-    sizes = np.bincount(member)
-    means = np.bincount(member, values) / sizes
-    groups, n = len(sizes), len(values)
-    between = float((sizes * (means - values.mean()) ** 2).sum() / (groups - 1))
-    within = float(((values - means[member]) ** 2).sum() / (n - groups))
-    typical = (n - (sizes**2).sum() / n) / (groups - 1)
-    total = between + (typical - 1) * within
-    return (between - within) / total if total > 0 else None
-
-
-def _centred(measured: MeasuredCohort) -> tuple[Values, NDArray[np.str_]]:
-    """Return mean counts less their condition's mean, and the patient, of the measurable slices."""
-    parts = [measured.of(condition) for condition in measured.cohort.conditions()]
-    centred = [mean_counts - mean_counts.mean() for mean_counts, _, _ in parts if len(mean_counts)]
-    patients = [patient for mean_counts, _, patient in parts if len(mean_counts)]
-    if not centred:
-        return np.empty(0), np.empty(0, dtype=np.str_)
-    return np.concatenate(centred), np.concatenate(patients)
+def count_flags(measured: MeasuredCohort) -> dict[str, int]:
+    """Count the slices that carry each quality flag."""
+    return {"no brain outline": int(np.isnan(measured.mean_counts).sum())}
 
 
 def _summarise_condition(measured: MeasuredCohort, condition: Condition) -> ConditionSummary:
@@ -189,7 +131,47 @@ def _summarise_condition(measured: MeasuredCohort, condition: Condition) -> Cond
         mean_counts=_interval(mean_counts, patient),
         left_right_ratio=_exponential(_interval(log_ratio, patient)),
         asymmetry=_exponential(_interval(np.abs(log_ratio), patient)),
+        sensitivity=_vary_threshold(measured, condition),
+        truth=_compare_with_truth(measured, condition),
     )
+
+
+def _vary_threshold(measured: MeasuredCohort, condition: Condition) -> tuple[Sensitivity, ...]:
+    rows = measured.rows_of(condition)
+    if not len(rows):
+        return ()
+    return tuple(
+        Sensitivity(
+            threshold=threshold,
+            mean_counts_in_mask=float(measured.mean_counts_at[rows, column].mean()),
+            left_right_ratio=_geometric_mean(measured.log_ratio_at[rows, column]),
+            asymmetry=_geometric_mean(np.abs(measured.log_ratio_at[rows, column])),
+        )
+        for column, threshold in enumerate(THRESHOLDS)
+    )
+
+
+def _compare_with_truth(measured: MeasuredCohort, condition: Condition) -> TruthError | None:
+    """Compare the measured ratio with the true one; where unilateral both are turned to the truly lower side."""
+    rows = measured.rows_of(condition)
+    if TRUE_RATIO not in measured.cohort.truth or not len(rows):
+        return None
+    true_ratio = np.log(measured.cohort.truth[TRUE_RATIO][rows].astype(np.float64))
+    found = measured.log_left_right_ratio[rows]
+    # Sides mix, so an error that shrinks every defect would cancel: count it away from the truly lower side.
+    away = np.where(true_ratio < 0, 1.0, -1.0) if condition.pattern is Pattern.UNILATERAL else 1.0
+    error = away * (found - true_ratio)
+    return TruthError(
+        slices=len(rows),
+        true_asymmetry=_geometric_mean(np.abs(true_ratio)),
+        measured_asymmetry=_geometric_mean(np.abs(found)),
+        bias=float(error.mean()),
+        sd=float(error.std(ddof=1)) if len(rows) > 1 else None,
+    )
+
+
+def _geometric_mean(logs: Values) -> float:
+    return math.exp(float(logs.mean()))
 
 
 def _interval(values: Values, patient: NDArray[np.str_]) -> Interval | None:
@@ -208,31 +190,3 @@ def _exponential(interval: Interval | None) -> Interval | None:
         return None
     low, high = (None if edge is None else math.exp(edge) for edge in (interval.low, interval.high))
     return Interval(mean=math.exp(interval.mean), low=low, high=high, sd=interval.sd)
-
-
-def _compare_condition(
-    measured: MeasuredCohort, other: MeasuredCohort, condition: Condition, *, comparable: bool
-) -> Comparison:
-    here, there = measured.of(condition), other.of(condition)
-    if min(len(set(here[2].tolist())), len(set(there[2].tolist()))) < MINIMUM_SAMPLE:
-        few = "not enough data"
-        return Comparison(
-            condition=str(condition),
-            mean_counts_ratio=None,
-            mean_counts_verdict=few,
-            log_ratio_difference=None,
-            log_ratio_verdict=few,
-        )
-    ratio = None
-    if comparable:
-        moments = [compute_moments(values, patients=patient) for values, _, patient in (here, there)]
-        ratio = ratio_of_means(*moments)
-    folded = [(fold_log_ratio(log_ratio, condition.pattern), patient) for _, log_ratio, patient in (here, there)]
-    difference = difference_of_means(*(compute_moments(values, patients=patient) for values, patient in folded))
-    return Comparison(
-        condition=str(condition),
-        mean_counts_ratio=ratio,
-        mean_counts_verdict=str(ratio.verdict(MEAN_COUNTS_MARGIN)) if ratio else "not comparable",
-        log_ratio_difference=difference,
-        log_ratio_verdict=str(difference.verdict(log_ratio_margin(condition.pattern))),
-    )

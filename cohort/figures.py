@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cohort.describe import MeasuredCohort, Values
+from cohort.measuring import MeasuredCohort, Values
 from cohort.store import Cohort
 from spect.conditions import CONDITIONS, Condition
 from spect.formats.png import MARKS, figure_to_png, labelled_rows_png
@@ -17,6 +17,11 @@ _COLORS = ("#2a5d9f", "#c8702a")
 _FEWEST = 5  # values below which a density says less than the points
 
 
+def in_number(count: int, noun: str) -> str:
+    """Say "1 patient", "2 patients"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def draw_contact_sheet(cohort: Cohort) -> bytes:
     """Draw up to eight slices of every condition, evenly spaced over its patients, as PNG."""
     rows = {}
@@ -24,9 +29,10 @@ def draw_contact_sheet(cohort: Cohort) -> bytes:
         here = cohort.select(condition=condition).counts
         rows[str(condition)] = here[np.linspace(0, len(here) - 1, min(ACROSS, len(here))).astype(int)]
     about = cohort.description
+    patients = len(set(cohort.patient.tolist()))
     return labelled_rows_png(
         rows,
-        title=f"Cohort {about.name}: {len(cohort)} slices, {len(set(cohort.patient.tolist()))} patients",
+        title=f"Cohort {about.name}: {in_number(len(cohort), 'slice')} of {in_number(patients, 'patient')}",
         pixel_spacing_mm=about.pixel_spacing_mm,
         # A patient of unusual flow would darken all others: the colour bar says that it goes on.
         max_counts=float(np.percentile(np.concatenate(list(rows.values())).max(axis=(1, 2)), 90)),
