@@ -1,12 +1,13 @@
 """Who is in a simulated cohort: presets, the patients behind the reference study's table, splits and seeds."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
-from spect.conditions import CONDITIONS, Level, Pattern
+from spect.conditions import CONDITIONS, Condition, Level, Pattern
 from spect.errors import CohortError
 
 
@@ -58,7 +59,13 @@ def parse_preset(name: str) -> Preset:
 
 def count_slices(preset: Preset, *, patients: int | None = None) -> int:
     """How many slices a cohort of so many patients holds."""
-    return sum(len(plan.imaged) for plan in plan_patients(preset, patients=patients, seed=0))
+    return sum(count_conditions(plan_patients(preset, patients=patients, seed=0)).values())
+
+
+def count_conditions(plans: Sequence[PatientPlan]) -> Counter[Condition]:
+    """How many slices of every condition these patients bring, in the conditions' fixed order."""
+    found = Counter(Condition(level, plan.pattern) for plan in plans for level in plan.imaged)
+    return Counter({condition: found[condition] for condition in CONDITIONS if found[condition]})
 
 
 def plan_patients(preset: Preset, *, patients: int | None, seed: int) -> list[PatientPlan]:

@@ -53,6 +53,10 @@ class QuantificationError(SynspectError):
     """A slice in which no brain outline can be found."""
 
 
+class SimulationError(SynspectError):
+    """A simulation that could not go on: a worker process that was killed."""
+
+
 class TrainingError(SynspectError):
     """Training diverged, or its files could not be written."""
 

@@ -11,7 +11,7 @@ from synspect.commands.cohort_describe import describe
 from synspect.commands.cohort_import import import_scans
 
 if TYPE_CHECKING:
-    from cohort.store import Cohort
+    from cohort.simulate import Simulation
 
 app = typer.Typer(help="Make, import and describe cohorts of slices.", no_args_is_help=True)
 
@@ -31,26 +31,20 @@ def simulate(
 ) -> None:
     """Simulate patients with 123I-IMP brain SPECT on MNI152 anatomy.
 
+    More than 4,096 slices are written to numbered files, and memory does not grow with their number.
+
     Example: synspect cohort simulate cohorts/paper --preset paper --seed 0
     """
     from cohort.patients import count_slices, parse_preset
-    from cohort.simulate import simulate_cohort
-    from cohort.store import check_destination, save_cohort
+    from cohort.simulate import Simulation, write_simulated_cohort
 
-    check_destination(directory)
     chosen = parse_preset(preset)
+    wanted = Simulation(preset=chosen, patients=patients, matrix=matrix, seed=seed)
+    total = count_slices(chosen, patients=patients)
     with _progress() as bar:
-        task = bar.add_task("Simulating", total=count_slices(chosen, patients=patients))
-        made = simulate_cohort(
-            chosen,
-            patients=patients,
-            matrix=matrix,
-            seed=seed,
-            workers=workers,
-            progress=lambda slices: bar.advance(task, slices),
-        )
-    save_cohort(made, directory)
-    _print_summary(made, directory)
+        task = bar.add_task("Simulating", total=total)
+        write_simulated_cohort(wanted, directory, workers=workers, progress=lambda slices: bar.advance(task, slices))
+    _print_summary(wanted, directory)
 
 
 def _progress() -> Progress:
@@ -58,10 +52,13 @@ def _progress() -> Progress:
     return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
 
 
-def _print_summary(made: "Cohort", directory: Path) -> None:
-    counted = ", ".join(f"{condition} {len(made.select(condition=condition))}" for condition in made.conditions())
-    patients = len(set(made.patient.tolist()))
-    Console().print(f"{len(made)} slices of {patients} patients in {directory}: {counted}", highlight=False)
+def _print_summary(wanted: "Simulation", directory: Path) -> None:
+    from cohort.patients import count_conditions
+
+    plans = wanted.plan()
+    counted = count_conditions(plans)
+    words = ", ".join(f"{condition} {slices}" for condition, slices in counted.items())
+    Console().print(f"{counted.total()} slices of {len(plans)} patients in {directory}: {words}", highlight=False)
 
 
 app.command("import")(import_scans)

@@ -1,14 +1,19 @@
 from collections import Counter
+from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from cohort import shards
+from cohort import simulate as simulation
 from cohort.patients import Preset, apportion, count_slices, parse_preset, plan_patients
-from cohort.simulate import SIMULATOR_VERSION, simulate_cohort
+from cohort.simulate import SIMULATOR_VERSION, Simulation, simulate_cohort, write_simulated_cohort
 from cohort.store import Cohort, load_cohort
+from cohort.study import SimulatedSlice
 from spect.conditions import CONDITIONS, Level, Pattern
 from spect.errors import CohortError, RequestError
 from spect.quantify import quantify
@@ -83,6 +88,55 @@ def test_the_same_seed_gives_the_same_cohort_for_any_number_of_workers() -> None
     assert one.description.fingerprint == two.description.fingerprint
     for name, values in one.truth.items():
         np.testing.assert_array_equal(values, two.truth[name])
+
+
+def test_every_file_is_the_same_byte_for_byte_for_one_two_and_three_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SLICES_PER_FILE", 10)
+    wanted = Simulation(preset=Preset.SMALL, patients=12, matrix=64, seed=5)
+    seen: list[int] = []
+    for workers in (1, 2, 3):
+        write_simulated_cohort(wanted, tmp_path / str(workers), workers=workers, progress=seen.append)
+    written = [{path.name: path.read_bytes() for path in (tmp_path / str(n)).iterdir()} for n in (1, 2, 3)]
+    assert len(written[0]) > 2
+    assert written[0] == written[1] == written[2]
+    in_memory = simulate_cohort(Preset.SMALL, patients=12, matrix=64, seed=5, workers=1)
+    loaded = load_cohort(tmp_path / "1")
+    assert loaded.description == in_memory.description
+    assert sum(seen) == 3 * len(loaded)
+    for name, values in in_memory.arrays().items():
+        np.testing.assert_array_equal(loaded.arrays()[name], values)
+
+
+def test_a_slice_keeps_everything_else_the_simulator_knows_as_its_truth(small: Cohort) -> None:
+    names = {one.name for one in fields(SimulatedSlice)} - {"counts", "level", "plan"}
+    assert small.truth.keys() == names
+    for values in small.truth.values():
+        assert values.dtype.kind == "U" or values.dtype == np.float32
+
+
+def test_a_disk_that_cannot_hold_the_cohort_is_named_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulation.shutil, "disk_usage", lambda _place: SimpleNamespace(free=10**9))
+    with pytest.raises(CohortError, match=r"90000 slices need 5\.9 GB, .* has 1\.0 GB free"):
+        write_simulated_cohort(Simulation(preset=Preset.TEST, patients=90_000), tmp_path / "big")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_simulation_leaves_the_cohort_that_was_there(tmp_path: Path) -> None:
+    first = Simulation(preset=Preset.TEST, patients=8, matrix=64, seed=1)
+    write_simulated_cohort(first, tmp_path / "c", workers=1)
+    before = load_cohort(tmp_path / "c").description
+
+    def interrupt(slices: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_simulated_cohort(replace(first, seed=2), tmp_path / "c", workers=2, progress=interrupt)
+    assert load_cohort(tmp_path / "c").description == before
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 def test_another_seed_gives_other_patients() -> None:
