@@ -1,32 +1,60 @@
-"""What a user says of the files to import: one row a file, every mistake told at once with its row and column."""
+"""What a user says of the files to import: one row a scan, every mistake told at once with its row and column.
+
+No message quotes a cell: in a table whose columns slipped, any cell may hold a patient's name.
+"""
 
 import csv
 import io
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
-from spect.conditions import parse_condition, parse_level, parse_pattern
-from spect.errors import CohortError, ConditionError
+from spect.conditions import Level, Pattern, parse_condition, parse_level, parse_pattern
+from spect.errors import CohortError, ConditionError, SlicesError
+from spect.formats.field import SPACING_RANGE_MM, check_pixel_spacing
 
 REQUIRED = ("file", "pattern")
-OPTIONAL = ("level", "patient")
+PLANE_COLUMNS: Mapping[str, Level] = MappingProxyType({f"{level.value.lower()}_mm": level for level in Level})
+OPTIONAL = ("level", "patient", "pixel_spacing_mm", "left", *PLANE_COLUMNS)
 MAX_BYTES = 64 * 2**20
+MAX_CELL = 1024  # characters
+HIGHEST_MM = 2000.0  # no scanner's bed is longer either way
 _SHOWN = 20  # mistakes told in full; a wrong separator makes one of every row
+
+
+class Left(StrEnum):
+    """On which side of the picture the patient's left is."""
+
+    IMAGE_RIGHT = "image-right"  # the radiological convention, and the cohort's
+    IMAGE_LEFT = "image-left"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileLabel:
-    """One row: what every slice of a file is; None where the file itself, or its planes, must say it."""
+    """One row: what every slice of a scan is; None or empty where the file itself, or an option, must say it."""
 
     row: int
     pattern: str
     level: str | None = None
     patient: str | None = None
+    pixel_spacing_mm: float | None = None
+    left: Left | None = None
+    planes: Mapping[Level, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def says_the_same_as(self, other: "FileLabel") -> bool:
+        """Whether two rows differ in nothing but the file they name."""
+        return _contents(self) == _contents(other)
+
+
+def _contents(label: FileLabel) -> tuple[object, ...]:
+    planes = sorted(label.planes.items())
+    return (label.pattern, label.level, label.patient, label.pixel_spacing_mm, label.left, planes)
 
 
 def load_labels(path: Path) -> dict[str, FileLabel]:
-    """Read a CSV with the columns file and pattern, and optionally level and patient.
+    """Read a CSV with the columns `REQUIRED` and any of `OPTIONAL`.
 
     `file` is relative to the imported directory. Raises `CohortError` with every mistake, each with its row (the
     header is row 1) and column.
@@ -43,26 +71,35 @@ def load_labels(path: Path) -> dict[str, FileLabel]:
             mistakes.append(f"row {number}: {len(cells)} cells where the header has {len(header)}")
             continue
         row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-        mistakes += [f"row {number}, column {column}: {words}" for column, words in _mistakes(row, labels)]
-        labels[_normalised(row["file"])] = FileLabel(
-            row=number, pattern=row["pattern"], level=row.get("level") or None, patient=row.get("patient") or None
-        )
+        wrong = [f"row {number}, column {column}: {words}" for column, words in _mistakes(row, labels)]
+        mistakes += wrong
+        # A wrong row keeps its file's name taken, so that a second row of that name is told as well.
+        labels[_normalised(row["file"])] = FileLabel(row=number, pattern="") if wrong else _to_label(row, number)
     if not labels and not mistakes:
         mistakes.append("row 2: no file is named")
-    _raise_all(mistakes, path)
+    raise_all(mistakes, path)
     return labels
 
 
-def check_files_exist(labels: Mapping[str, FileLabel], names: Collection[str], path: Path) -> None:
-    """Raise `CohortError` naming every row whose file is not among `names`."""
-    absent = [label.row for name, label in labels.items() if name not in names]
-    _raise_all([f"row {row}, column file: not among the files to import" for row in absent], path)
-
-
-def _raise_all(mistakes: list[str], path: Path) -> None:
+def raise_all(mistakes: list[str], path: Path) -> None:
+    """Raise `CohortError` with every mistake, or with the first twenty and a count; nothing where there is none."""
     if mistakes:
         more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
         raise CohortError(f"{path}: {'; '.join(mistakes[:_SHOWN])}{more}; mend the file and import again")
+
+
+def _to_label(row: Mapping[str, str], number: int) -> FileLabel:
+    spacing, left = row.get("pixel_spacing_mm"), row.get("left")
+    planes = {level: float(row[column]) for column, level in PLANE_COLUMNS.items() if row.get(column)}
+    return FileLabel(
+        row=number,
+        pattern=row["pattern"],
+        level=row.get("level") or None,
+        patient=row.get("patient") or None,
+        pixel_spacing_mm=float(spacing) if spacing else None,
+        left=Left(left) if left else None,
+        planes=MappingProxyType(planes),
+    )
 
 
 def _read_rows(path: Path) -> Iterator[list[str]]:
@@ -76,19 +113,19 @@ def _read_rows(path: Path) -> Iterator[list[str]]:
         raise CohortError(f"{path} is not UTF-8 text; save the table as CSV, UTF-8") from None
     try:
         yield from csv.reader(io.StringIO(text, newline=""), strict=True)
-    except csv.Error as error:
-        raise CohortError(f"{path} is not a CSV file ({error}); save the table as CSV, comma separated") from None
+    except csv.Error:
+        raise CohortError(f"{path} is not a CSV file; save the table as CSV, comma separated, UTF-8") from None
 
 
 def _check_header(header: list[str], path: Path) -> None:
     missing = [name for name in REQUIRED if name not in header]
-    unknown = [repr(name) for name in header if name not in (*REQUIRED, *OPTIONAL)]
-    twice = sorted({name for name in header if header.count(name) > 1})
+    unknown = [str(place) for place, name in enumerate(header, 1) if name not in (*REQUIRED, *OPTIONAL)]
+    twice = sorted({name for name in header if header.count(name) > 1 and name in (*REQUIRED, *OPTIONAL)})
     words = []
     if missing:
         words.append(f"column {' and '.join(missing)} missing")
     if unknown:
-        words.append(f"unknown column {', '.join(unknown)[:200]}")
+        words.append(f"the name in place {', '.join(unknown)[:200]} is unknown")
     if twice:
         words.append(f"column {', '.join(twice)} twice")
     if words:
@@ -102,30 +139,53 @@ def _mistakes(row: Mapping[str, str], earlier: Mapping[str, FileLabel]) -> Itera
         yield "file", "is empty"
     elif _normalised(row["file"]) in earlier:
         yield "file", "is named twice"
+    yield from ((column, f"is longer than {MAX_CELL} characters") for column in row if len(row[column]) > MAX_CELL)
     if not row["pattern"]:
         yield "pattern", "is empty"
     yield from _condition_mistakes(row["pattern"], row.get("level", ""))
+    yield from _measure_mistakes(row)
 
 
 def _condition_mistakes(pattern: str, level: str) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with either word; where both are known, with the pair."""
-    checks: list[tuple[str, Callable[[], object]]] = []
-    if pattern:
-        checks.append(("pattern", lambda: parse_pattern(pattern)))
-    if level:
-        checks.append(("level", lambda: parse_level(level)))
-    wrong = [(column, str(error)) for column, check in checks if (error := _error_of(check)) is not None]
-    if not wrong and len(checks) == 2 and (error := _error_of(lambda: parse_condition(level, pattern))) is not None:
-        wrong = [("level", str(error))]
-    yield from wrong
+    known_pattern = not pattern or _holds(lambda: parse_pattern(pattern))
+    known_level = not level or _holds(lambda: parse_level(level))
+    if not known_pattern:
+        yield "pattern", f"is none of {', '.join(Pattern)}"
+    if not known_level:
+        yield "level", f"is none of {', '.join(Level)}"
+    if pattern and level and known_pattern and known_level and not _holds(lambda: parse_condition(level, pattern)):
+        yield "level", f"{level} x {pattern} is a condition the reference study does not hold"
 
 
-def _error_of(check: Callable[[], object]) -> ConditionError | None:
+def _measure_mistakes(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    spacing = row.get("pixel_spacing_mm", "")
+    if spacing and not _holds(lambda: check_pixel_spacing(float(spacing))):
+        low, high = SPACING_RANGE_MM
+        yield "pixel_spacing_mm", f"is no length from {low:g} to {high:g}; write it like 3.3"
+    if row.get("left", "") not in ("", *Left):
+        yield "left", f"is neither {Left.IMAGE_RIGHT} nor {Left.IMAGE_LEFT}: the side where the patient's left is"
+    for column in PLANE_COLUMNS:
+        if row.get(column) and not _is_height(row[column]):
+            yield column, "is no height in mm; write it like -36"
+    named = [level.value for column, level in PLANE_COLUMNS.items() if row.get(column)]
+    if named and row.get("level") and row["level"] not in named:
+        yield "level", f"is not among the planes of its row ({', '.join(named)})"
+
+
+def _is_height(text: str) -> bool:
+    try:
+        return abs(float(text)) <= HIGHEST_MM  # also refuses NaN
+    except ValueError:
+        return False
+
+
+def _holds(check: Callable[[], object]) -> bool:
     try:
         check()
-    except ConditionError as error:
-        return error
-    return None
+    except (ConditionError, SlicesError, ValueError):
+        return False
+    return True
 
 
 def _normalised(name: str) -> str:

@@ -73,7 +73,7 @@ def read_counts(source: Path | bytes, *, name: str | None = None, max_bytes: int
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
         array = read_array(stream, name=name, available=size, max_bytes=max_bytes)
     try:
-        return ParsedSlices(counts=check_counts(array))
+        return ParsedSlices(counts=check_counts(array), left_known=False)
     except SlicesError as error:
         raise FormatError(f"{name}: {error}") from None
 

@@ -9,15 +9,25 @@ from rich.progress import Progress
 
 
 def import_scans(
-    source: Annotated[Path, typer.Argument(help="A NIfTI, npz or npy file, or a directory of them.")],
+    source: Annotated[Path, typer.Argument(help="A DICOM, NIfTI, npz, npy, PNG or TIFF file, or a directory of them.")],
     directory: Annotated[Path, typer.Argument(help="Directory to write; new, empty, or a cohort to replace.")],
     labels: Annotated[
-        Path | None, typer.Option(help="CSV, one row a file: file,pattern and optionally level,patient.")
+        Path | None,
+        typer.Option(
+            help="CSV, one row a scan: file,pattern and optionally level, patient, pixel_spacing_mm, "
+            "left (image-right or image-left), cer_mm, bg_mm, cor_mm. Pictures "
+            "must give pixel_spacing_mm and left; npy left."
+        ),
     ] = None,
     pattern: Annotated[str | None, typer.Option(help="Pattern of every file: normal, unilateral or bilateral.")] = None,
     planes: Annotated[
-        str, typer.Option(help="Heights in mm (MNI z) at which volumes are cut.")
-    ] = "CER=-36,BG=6,COR=40",
+        str | None,
+        typer.Option(
+            help="Heights in mm at which volumes are cut, like CER=-36,BG=6,COR=40, the default of NIfTI (MNI z). "
+            "DICOM, which lies in the scanner's space, must name them here or in the labels.",
+            show_default=False,
+        ),
+    ] = None,
     scaling: Annotated[
         str, typer.Option(help="whole-cohort keeps counts; per-slice divides each slice by its maximum.")
     ] = "whole-cohort",
@@ -25,26 +35,25 @@ def import_scans(
 ) -> None:
     """Import acquired scans: cut, fitted into the field, de-identified, split by patient.
 
-    Patients become keyed hashes; the key stays in SYNSPECT_HOME. What was read, mended and skipped is printed and kept
-    in import-report.json.
+    Patients become keyed hashes; the key stays in SYNSPECT_HOME. What was read, mended, flagged and skipped is printed
+    and kept in import-report.json, by place and never by name. docs/import.md has all of it.
 
     Example: synspect cohort import scans/ cohorts/ours --labels labels.csv
     """
     from cohort.deidentify import load_pseudonyms
-    from cohort.import_report import save_report
+    from cohort.import_report import check_import_destination, save_import
     from cohort.importer import ImportSettings, import_cohort, parse_scaling
-    from cohort.store import check_destination, save_cohort
     from spect.formats.planes import parse_planes
     from spect.sampling import check_seed
 
     settings = ImportSettings(
         labels=labels,
         pattern=pattern,
-        planes=parse_planes(planes),
+        planes=None if planes is None else parse_planes(planes),
         scaling=parse_scaling(scaling),
         seed=check_seed(seed),
     )
-    check_destination(directory)
+    check_import_destination(directory)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Reading", total=None)
         cohort, report = import_cohort(
@@ -53,7 +62,6 @@ def import_scans(
             load_pseudonyms(),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    save_cohort(cohort, directory)
-    save_report(report, directory)
+    save_import(cohort, report, directory)
     for line in report.lines():
         typer.echo(line)
