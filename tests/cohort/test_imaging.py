@@ -78,7 +78,7 @@ def test_outside_the_head_the_image_is_exactly_zero() -> None:
     camera = Camera()
     image = acquire_cylinder(camera, 0)
     assert image.min() == 0
-    assert image[make_disc(camera, 115, 1) == 0].max() == 0
+    assert image[make_disc(camera, 120, 1) == 0].max() == 0
 
 
 def test_four_times_the_counts_halve_the_noise() -> None:
