@@ -20,8 +20,9 @@ from spect.formats.planes import DEFAULT_PLANES
 from spect.formats.reader import is_dicom_file, parse_slices
 from spect.slices import DEFAULT_UNIT, FIELD_MM, Counts, mirror_left_right
 
-# A picture's values as float32: a file of any size must not take all memory.
-_MAX_PICTURE_BYTES = 2**28
+# A file of some kilobytes can claim any size: what one scan may take is bounded, about 1 GiB at its peak.
+_MAX_BYTES = 2**28  # of its values as float32
+_MAX_SLICES = 2048
 _BLOCK_PIXELS = 2**22  # resampled at once
 _SAME_SPACING = 0.01  # headers and tables round
 _CROPPED_SHARE = 0.001  # of the counts, outside the field: less is noise
@@ -51,6 +52,8 @@ def read_scans(
     gives no slice.
     """
     parsed = _parse(scan, label, planes, matrix)
+    if len(parsed) > _MAX_SLICES:
+        raise FormatError(f"it holds {len(parsed)} slices; at most {_MAX_SLICES} of one file are read: split it")
     if parsed.synthetic:
         raise FormatError("it is synthetic; a cohort holds scans of patients")
     parsed, spacing, notes = _placed(parsed, label)
@@ -77,8 +80,8 @@ def _parse(scan: Scan, label: FileLabel | None, planes: Mapping[Level, float] | 
     if is_dicom:
         return dicom.read_series(paths, planes=asked, matrix=matrix, name=_THE_SCAN)
     if picture.is_picture(_head(paths[0])):
-        return picture.read_slices(paths[0], name=_THE_SCAN, max_bytes=_MAX_PICTURE_BYTES)
-    return parse_slices(paths[0], planes=asked, matrix=matrix, name=_THE_SCAN)
+        return picture.read_slices(paths[0], name=_THE_SCAN, max_bytes=_MAX_BYTES)
+    return parse_slices(paths[0], planes=asked, matrix=matrix, name=_THE_SCAN, max_bytes=_MAX_BYTES)
 
 
 def _head(path: Path) -> bytes:

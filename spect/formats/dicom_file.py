@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
@@ -39,6 +39,7 @@ _PYDICOM_LOG = logging.getLogger("pydicom")
 _PYDICOM_ERRORS = (
     ArithmeticError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     InvalidDicomError,
     LookupError,

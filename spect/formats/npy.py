@@ -2,7 +2,9 @@
 
 import io
 import math
+import threading
 import tokenize
+import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +20,8 @@ MAX_BYTES = 4 * 2**30  # of counts in one file: 65,536 slices of 128 x 128, far 
 MAGIC = b"\x93NUMPY"
 _BYTES_OF_A_COUNT = 4  # float32, whatever the file holds
 _MAX_DIMENSIONS = 8
+# Which warnings are shown belongs to the whole process: two threads at once would restore each other's choice.
+_SILENCE = threading.RLock()
 
 _HEADER_READERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
 
@@ -28,11 +32,7 @@ def read_array(stream: BinaryIO, *, name: str, available: int, max_bytes: int = 
     Memory is asked for only after the shape in the header is known to fit what is there, and numbers to fit into
     `max_bytes` as float32. Raises `FormatError` for anything else than a whole array of numbers or words.
     """
-    try:
-        version = npy_format.read_magic(stream)
-        shape, fortran_order, dtype = _HEADER_READERS[version](stream)
-    except (ValueError, KeyError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError):
-        raise FormatError(f"{name} is not a NumPy array; save it again with numpy.save") from None
+    shape, fortran_order, dtype = _read_header(stream, name)
     if dtype.hasobject or dtype.kind not in "buifU":
         raise FormatError(f"{name} holds {dtype} values; numbers or words are needed (no pickled objects)")
     _check_shape(shape, name)
@@ -44,6 +44,16 @@ def read_array(stream: BinaryIO, *, name: str, available: int, max_bytes: int = 
     payload = _read_exactly(stream, expected, name=name)
     array = np.frombuffer(payload, dtype=dtype) if expected else np.empty(math.prod(shape), dtype=dtype)
     return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _read_header(stream: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = npy_format.read_magic(stream)
+        with _SILENCE, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files that Python 2 wrote: nobody can act on it
+            return _HEADER_READERS[version](stream)
+    except (ValueError, KeyError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError):
+        raise FormatError(f"{name} is not a NumPy array; save it again with numpy.save") from None
 
 
 def _check_shape(shape: tuple[int, ...], name: str) -> None:

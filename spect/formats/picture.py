@@ -33,6 +33,8 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_DEPTH, _PNG_COLOUR = 24, 25
 _PNG_COLOURS = {2: "RGB colours", 3: "a palette of colours", 4: "gray with transparency", 6: "RGB colours"}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
+# TIFF 6.0: none, LZW, deflate (either number), PackBits. What is made for documents or photographs holds no counts.
+_COMPRESSIONS = (1, 5, 8, 32946, 32773)
 _TIFF_COLOURS = {2: "RGB colours", 3: "a palette of colours", 5: "CMYK colours", 6: "YCbCr colours", 8: "Lab colours"}
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
@@ -145,6 +147,8 @@ def _check_gray(image: Image.Image, name: str) -> None:
 
 def _check_tiff_page(image: TiffImagePlugin.TiffImageFile, name: str) -> None:
     tags = image.tag_v2
+    if tags.get(TiffImagePlugin.COMPRESSION, 1) not in _COMPRESSIONS:
+        raise FormatError(f"{name} is compressed as documents or photographs are; save it uncompressed")
     photometric = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, -1)  # a picture that does not say is refused
     if photometric == _WHITE_IS_ZERO:
         raise FormatError(f"{name} shows zero as white; save it with black as zero, so that values grow with counts")
