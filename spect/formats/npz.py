@@ -205,7 +205,7 @@ def _label(arrays: Mapping[str, NDArray[Any]], field: str, slices: int, name: st
 
 def _spacing(spacing: NDArray[Any], name: str) -> float:
     if spacing.dtype.kind not in "uif" or spacing.size != 1 or not 0 < float(spacing.item()) < np.inf:
-        raise FormatError(f"{name}: pixel_spacing_mm must be one positive length, got {spacing!r:.80}")
+        raise FormatError(f"{name}: pixel_spacing_mm must be one positive length, got {spacing.dtype} {spacing.shape}")
     return float(spacing.item())
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from spect.conditions import Level
 from spect.errors import FormatError
-from spect.formats import dicom, nifti, npy, npz
+from spect.formats import dicom, nifti, npy, npz, picture
 from spect.formats.parsed import ParsedSlices
 from spect.formats.planes import DEFAULT_MATRIX
 
@@ -22,7 +22,7 @@ def parse_slices(
     name: str | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> ParsedSlices:
-    """Read slices from an npz, npy, NIfTI or DICOM file, or from its bytes.
+    """Read slices from an npz, npy, NIfTI, DICOM, PNG or TIFF file, or from its bytes.
 
     `planes` and `matrix` cut a volume; where no planes are named a NIfTI volume is cut at MNI's, and a DICOM volume,
     which does not lie in MNI space, is refused. A file that would need more than `max_bytes` of memory is refused
@@ -42,8 +42,10 @@ def parse_slices(
         return nifti.read_slices(
             source, planes=planes, matrix=matrix, name=name, max_bytes=min(max_bytes, nifti.MAX_BYTES)
         )
+    if picture.is_picture(head):
+        return picture.read_slices(source, name=name, max_bytes=max_bytes)
     raise FormatError(
-        f"{name} is not a file of slices: its first bytes are {head[:8]!r}; give npz, npy, NIfTI or DICOM"
+        f"{name} is not a file of slices: it begins like no known format; give npz, npy, NIfTI, DICOM, PNG or TIFF"
     )
 
 

@@ -1,13 +1,18 @@
 """Importing scans: what is read, labelled, skipped and told; patients stay whole and unnamed."""
 
 import json
+import signal
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from cohort.deidentify import KEY_NAME, load_pseudonyms
@@ -379,3 +384,76 @@ def test_patients_are_split_whole_and_each_pattern_in_the_same_shares() -> None:
         assert shares == [0.65, 0.15, 0.2]
     np.testing.assert_array_equal(split, split_patients(patient, pattern, seed=1))
     assert (split != split_patients(patient, pattern, seed=2)).any()
+
+
+def _pictures(folder: Path, *, patients: int) -> list[str]:
+    """One gray picture a patient, and the rows of their labels."""
+    folder.mkdir(exist_ok=True)
+    rows = ["file,pattern,level,patient,pixel_spacing_mm,left"]
+    for patient in range(patients):
+        gray = np.random.default_rng(patient).integers(1, 255, (64, 64), dtype=np.uint8)
+        Image.fromarray(gray).save(folder / f"{patient:04d}.png")
+        rows.append(f"{patient:04d}.png,normal,COR,{patient},4,image-right")
+    return rows
+
+
+def test_a_picture_lies_as_the_labels_say_and_only_so(tmp_path, pseudonyms) -> None:
+    rows = _pictures(tmp_path / "scans", patients=1)
+    labels = tmp_path / "labels.csv"
+    settings = ImportSettings(labels=labels)
+    labels.write_text("\n".join(rows))
+    right, _ = import_cohort(tmp_path / "scans", settings, pseudonyms)
+    labels.write_text("\n".join(rows).replace("image-right", "image-left"))
+    left, _ = import_cohort(tmp_path / "scans", settings, pseudonyms)
+
+    np.testing.assert_allclose(left.counts, mirror_left_right(right.counts), atol=0.01)
+    assert right.description.intensity_unit == "gray values"
+    for removed, words in (("image-right", "which side is the patient's left"), (",4,", "knows no pixel spacing")):
+        labels.write_text("\n".join(rows).replace(removed, ",," if removed == ",4," else ""))
+        with pytest.raises(CohortError, match=words):
+            import_cohort(tmp_path / "scans", settings, pseudonyms)
+
+
+def test_patients_who_share_a_scan_are_kept_in_one_split(tmp_path, pseudonyms) -> None:
+    rows = _pictures(tmp_path / "scans", patients=40)
+    for copy in range(20, 40):
+        (tmp_path / "scans" / f"{copy:04d}.png").write_bytes((tmp_path / "scans" / f"{copy - 20:04d}.png").read_bytes())
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+
+    cohort, report = import_cohort(tmp_path / "scans", ImportSettings(labels=tmp_path / "labels.csv"), pseudonyms)
+
+    assert report.duplicates == {"exact": 20}
+    assert cohort.split[:20].tolist() == cohort.split[20:].tolist()
+    assert set(cohort.split.tolist()) == {"train", "selection", "test"}
+
+
+def test_counts_and_becquerels_are_not_mixed(tmp_path, pseudonyms) -> None:
+    (tmp_path / "scans").mkdir()
+    for unit in ("Bq/mL", "counts per pixel"):
+        _write_slices(tmp_path / "scans" / f"{unit[:2]}.npz", level=np.array("COR"), intensity_unit=np.array(unit))
+
+    with pytest.raises(CohortError, match=r"different units \(1 in Bq/mL, 1 in counts per pixel\)"):
+        import_cohort(tmp_path / "scans", ImportSettings(pattern="normal"), pseudonyms)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_import_leaves_nothing_and_the_next_one_succeeds(tmp_path, home, how) -> None:
+    rows = _pictures(tmp_path / "scans", patients=1500)
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    out = tmp_path / "out"
+    out.mkdir()
+    command = [sys.executable, "-c", "from synspect.cli import main; main()", "cohort", "import"]
+    command += [str(tmp_path / "scans"), str(out / "cohort"), "--labels", str(tmp_path / "labels.csv")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    key = home / KEY_NAME
+    while not key.exists():  # made when reading begins
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(how)
+
+    assert process.wait(timeout=60) != 0
+    assert list(out.iterdir()) == []
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert [path.name for path in out.iterdir()] == ["cohort"]
+    assert len(load_cohort(out / "cohort")) == 1500
