@@ -9,6 +9,7 @@ from registry.gates import GateReport
 from spect.profile import ReferenceProfile
 from training.run import RunRecord
 from training.validation.report import LIMITS, build_paper_rows, format_number
+from training.validation.simulators import compare_simulators, describe_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,9 @@ about a patient; evidence about patients where the reference is simulated."""
 def _making(facts: CardFacts) -> str:
     run, manifest = facts.run, facts.manifest
     trained = manifest.training_cohort
-    source, parity = trained.source, max(manifest.parity.values())
+    source, parity = describe_source(trained.source, trained.simulator_version), max(manifest.parity.values())
+    proven = describe_source(facts.panel.cohort_source, facts.panel.cohort_simulator_version)
+    simulators = compare_simulators(manifest, facts.panel)
     lines = [
         "## How it was made",
         "",
@@ -65,14 +68,15 @@ def _making(facts: CardFacts) -> str:
         "",
         "| | |",
         "| --- | --- |",
-        f"| trained on | {source} cohort, {trained.slices} slices, fingerprint `{trained.fingerprint[:16]}` |",
-        f"| proven on | {facts.panel.cohort_source} cohort, fingerprint `{facts.panel.cohort_fingerprint[:16]}` |",
+        f"| trained on | {source}, {trained.slices} slices, fingerprint `{trained.fingerprint[:16]}` |",
+        f"| proven on | {proven}, fingerprint `{facts.panel.cohort_fingerprint[:16]}` |",
         f"| run | {run.name}, preset {run.preset}, seed {run.seed}, started {run.created_at} |",
         f"| images seen by the released checkpoint | {facts.images_seen:,} |",
         f"| code | `{manifest.git_commit[:12]}` |",
         f"| graph | {facts.graph_bytes / 1e6:.1f} MB, sha256 `{facts.panel.onnx_sha256[:16]}` |",
         f"| parity | {parity:.1e} of the model range |",
         f"| released | {manifest.created_at} |",
+        *(["", simulators] if simulators else []),
     ]
     return "\n".join(lines)
 

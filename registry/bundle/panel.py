@@ -39,6 +39,7 @@ class Panel(_Record):
     onnx_sha256: str
     cohort_fingerprint: str
     cohort_source: Literal["acquired", "simulated"]
+    cohort_simulator_version: str | None = None  # None: acquired, or measured before panels named it
     training_fingerprint: str | None
     git_commit: str
     created_at: str

@@ -35,6 +35,7 @@ def release(
     from training.release import ReleaseNumbers, choose_destination
     from training.release import release as release_run
     from training.run import resolve_run
+    from training.validation.simulators import compare_simulators
 
     found = resolve_run(run)
     store = ModelStore(name=name) if out is None else None
@@ -56,6 +57,9 @@ def release(
         return
     print_gates(released.gates, about=f"against a {bundle.panel.cohort_source if bundle.panel else 'test'} cohort")
     console = Console(highlight=False, soft_wrap=True)
+    simulators = compare_simulators(bundle.manifest, bundle.panel) if bundle.panel else None
+    if simulators:
+        console.print(simulators)
     if released.version is None:
         console.print(f"{bundle.path}: bundle {bundle.sha256[:12]}, not registered")
     else:

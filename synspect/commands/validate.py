@@ -33,6 +33,7 @@ def validate(
     """
     from training.validation.report import write_report
     from training.validation.samples import FULL, QUICK
+    from training.validation.simulators import compare_simulators
     from training.validation.subject import check_report_place, open_subject, validate_subject
 
     report_path = report or Path("validation.html")
@@ -47,8 +48,12 @@ def validate(
     if as_json:
         typer.echo(json.dumps({"panel": json.loads(panel.model_dump_json()), "gates": gates.to_dict()}))
         return
+    simulators = compare_simulators(subject.generator.manifest, panel)
     print_gates(gates, about=f"against a {panel.cohort_source} cohort")
-    Console(highlight=False, soft_wrap=True).print(f"{report_path}: {len(panel.measurements)} measurements")
+    console = Console(highlight=False, soft_wrap=True)
+    if simulators:
+        console.print(simulators)
+    console.print(f"{report_path}: {len(panel.measurements)} measurements")
 
 
 @contextmanager

@@ -127,6 +127,7 @@ def validate_model(
         onnx_sha256=generator.sha256,
         cohort_fingerprint=cohort.description.fingerprint,
         cohort_source=cohort.description.source,
+        cohort_simulator_version=cohort.description.simulator_version,
         training_fingerprint=training.description.fingerprint if training is not None else None,
         git_commit=git_commit,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -17,6 +17,7 @@ from training.validation.left_right import left_right_metric
 from training.validation.mean_counts import MEAN_COUNTS_RATIO
 from training.validation.p_values import LEFT_RIGHT_P, MEAN_COUNTS_P
 from training.validation.panel import Validation
+from training.validation.simulators import compare_simulators, describe_source
 
 LIMITS = (
     "MC, LR and principal scores are conditioned on: their agreement is by construction and proves no realism.",
@@ -51,7 +52,7 @@ def render_report(validation: Validation, manifest: Manifest, gates: GateReport)
         loader=PackageLoader("training.validation", "."), autoescape=True, undefined=StrictUndefined
     )
     environment.filters["number"] = format_number
-    panel = validation.panel
+    panel, trained = validation.panel, manifest.training_cohort
     return environment.get_template("report.html.jinja").render(
         panel=panel,
         manifest=manifest,
@@ -61,6 +62,9 @@ def render_report(validation: Validation, manifest: Manifest, gates: GateReport)
         figures=_draw_figures(validation, manifest),
         limits=LIMITS,
         cohort=describe_cohort(panel),
+        compared_with=describe_source(panel.cohort_source, panel.cohort_simulator_version),
+        trained_on=describe_source(trained.source, trained.simulator_version),
+        simulators=compare_simulators(manifest, panel),
     )
 
 
