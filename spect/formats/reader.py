@@ -22,11 +22,12 @@ def parse_slices(
     name: str | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> ParsedSlices:
-    """Read slices from an npz, npy, NIfTI, DICOM, PNG or TIFF file, or from its bytes.
+    """Read slices from an npz, npy, NIfTI or DICOM file, or from its bytes.
 
     `planes` and `matrix` cut a volume; where no planes are named a NIfTI volume is cut at MNI's, and a DICOM volume,
-    which does not lie in MNI space, is refused. A file that would need more than `max_bytes` of memory is refused
-    before it is inflated. Raises `FormatError` for anything else, in one line that begins with `name`.
+    which does not lie in MNI space, is refused. So is a picture, because only the labels of an import tell its left. A
+    file that would need more than `max_bytes` of memory is refused before it is inflated. Raises `FormatError` for
+    anything else, in one line that begins with `name`.
     """
     name = name or (source.name if isinstance(source, Path) else "the file")
     head = source[:_LONGEST_MAGIC] if isinstance(source, bytes) else _first_bytes(source, name)
@@ -43,10 +44,11 @@ def parse_slices(
             source, planes=planes, matrix=matrix, name=name, max_bytes=min(max_bytes, nifti.MAX_BYTES)
         )
     if picture.is_picture(head):
-        return picture.read_slices(source, name=name, max_bytes=max_bytes)
-    raise FormatError(
-        f"{name} is not a file of slices: it begins like no known format; give npz, npy, NIfTI, DICOM, PNG or TIFF"
-    )
+        raise FormatError(
+            f"{name} is a picture, which tells neither its pixel spacing nor which side is left; "
+            "take it in with `synspect cohort import`, whose labels do"
+        )
+    raise FormatError(f"{name} is not a file of slices: it begins like no known format; give npz, npy, NIfTI or DICOM")
 
 
 def has_slices_suffix(path: Path) -> bool:

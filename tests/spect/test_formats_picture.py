@@ -134,3 +134,10 @@ def test_a_file_larger_than_allowed_is_not_read(tmp_path) -> None:
 
     with pytest.raises(FormatError, match=r"a\.png has \d+ bytes; at most 100"):
         picture.read_slices(path, max_bytes=100)
+
+
+def test_a_picture_is_not_read_where_no_labels_can_tell_its_left() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(buffer, format="PNG")
+    with pytest.raises(FormatError, match=r"upload is a picture, .* which side is left; .* cohort import"):
+        parse_slices(buffer.getvalue(), name="upload")
