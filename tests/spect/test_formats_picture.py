@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from spect.errors import FormatError
 from spect.formats import picture
 from spect.formats.png import contact_sheet_png
+from spect.formats.reader import parse_slices
 
 GRAY8 = np.arange(64 * 64, dtype=np.uint32).reshape(64, 64).astype(np.uint8)
 GRAY16 = (np.arange(64 * 64, dtype=np.uint32).reshape(64, 64) * 16).astype(np.uint16)
