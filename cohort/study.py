@@ -10,7 +10,7 @@ from cohort.correction import ChangCorrection
 from cohort.imaging import Camera
 from cohort.ischaemia import Disease, Side, draw_disease
 from cohort.patients import PatientPlan
-from cohort.perfusion import BloodFlow
+from cohort.perfusion import BloodFlow, Tracer, retain
 from spect.conditions import Level
 from spect.outline import SIGMA_PER_FWHM
 
@@ -38,30 +38,50 @@ class SimulatedSlice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Patient:
+class Patient:
     """What all slices of a patient share."""
 
     plan: PatientPlan
+    tracer: Tracer
     brain: Brain
     flow: BloodFlow
     disease: Disease
+    planes_mm: dict[Level, float]  # MNI z of each level's plane
     correction: ChangCorrection
+    noise: np.random.SeedSequence
 
 
 def simulate_patient(plan: PatientPlan, camera: Camera, template: Template) -> list[SimulatedSlice]:
     """Draw one patient and cut the imaged levels from the same brain and disease."""
+    return image_patient(draw_patient(plan, template), camera, template)
+
+
+def draw_patient(plan: PatientPlan, template: Template, *, tracer: Tracer = Tracer.IMP) -> Patient:
+    """Draw all that is not the camera's: brain, flow, disease, where the planes lie, what the operator sets."""
     # Each part has its own stream: a change in one leaves the others' draws alone.
-    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(plan.seed).spawn(6)]
-    patient = _Patient(
+    children = np.random.SeedSequence(plan.seed).spawn(6)
+    streams = [np.random.default_rng(child) for child in children]
+    brain = Brain.draw(streams[0])
+    return Patient(
         plan=plan,
-        brain=Brain.draw(streams[0]),
-        flow=BloodFlow.draw(streams[1]),
-        disease=draw_disease(plan.pattern, plan.levels, streams[2]),
+        tracer=tracer,
+        brain=brain,
+        flow=BloodFlow.draw(streams[1], age_years=brain.age_years, tracer=tracer),
+        disease=draw_disease(plan.pattern, plan.levels, streams[2], template),
+        planes_mm=_draw_planes(streams[3]),
         correction=ChangCorrection.draw(streams[5]),
+        noise=children[4],
     )
-    planes = _draw_planes(streams[3])
-    noise = dict(zip(Level, streams[4].spawn(len(Level)), strict=True))
-    return [_cut_slice(patient, level, planes[level], camera, template, noise[level]) for level in plan.imaged]
+
+
+def image_patient(patient: Patient, camera: Camera, template: Template, *, repeat: int = 0) -> list[SimulatedSlice]:
+    """Image a patient's levels; every `repeat` is another scan of the same person, with noise of its own."""
+    noise = np.random.SeedSequence(patient.noise.entropy, spawn_key=(*patient.noise.spawn_key, repeat))
+    seeds = dict(zip(Level, noise.spawn(len(Level)), strict=True))
+    return [
+        _cut_slice(patient, level, camera, template, np.random.default_rng(seeds[level]))
+        for level in patient.plan.imaged
+    ]
 
 
 def _draw_planes(rng: np.random.Generator) -> dict[Level, float]:
@@ -74,17 +94,17 @@ def _draw_planes(rng: np.random.Generator) -> dict[Level, float]:
 
 
 def _cut_slice(
-    patient: _Patient,
+    patient: Patient,
     level: Level,
-    plane_mm: float,
     camera: Camera,
     template: Template,
     rng: np.random.Generator,
 ) -> SimulatedSlice:
-    axes = _slab_axes(plane_mm, camera.plane_spacing_mm)
+    axes = _slab_axes(patient.planes_mm[level], camera.plane_spacing_mm)
     mni_mm = patient.brain.locate(axes)
     healthy = patient.flow.evaluate(template, patient.brain, axes, mni_mm)
-    diseased = healthy * patient.disease.factor(mni_mm) if patient.disease.hemispheres else healthy
+    shown = retain(patient.disease.factor(mni_mm), patient.tracer) if patient.disease.hemispheres else np.float32(1)
+    diseased = healthy * shown
     slab = _on_matrix(diseased.transpose(2, 1, 0), camera.matrix)
     attenuation = _on_matrix(_map_middle(template, mni_mm)[None], camera.matrix)[0]
     # As the camera weighs the planes at the middle of the field: what the truths and the counts are of.
