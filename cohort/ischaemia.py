@@ -31,7 +31,7 @@ class Side(StrEnum):
 
 CUT_Z_MM = {Level.BASAL_GANGLIA: 6.0, Level.CORTEX: 42.0}
 LEAST_FACTOR = 0.40  # several losses in one place never read lower than the deepest territory factor
-TEMPORAL_BASE_SPARED = 0.6
+TEMPORAL_BASE_SPARED = 0.8  # more would balance crossed diaschisis in the left/right ratio of a cerebellar slice
 DIASCHISIS_REACH_MM = 4.0  # the vermis shades from one cerebellar hemisphere to the other
 # A slice labelled diseased shows it: the least share of a hemisphere's flow lost in the level's plane, 2 SD of normal
 # left/right differences.
@@ -63,7 +63,7 @@ class HemisphereDisease:
         lost = sum((np.float32(share) * weights[territory] for territory, share in self.reduction.items()), 0.0)
         factor = 1 - inside * spared * lost
         for defect in self.defects:
-            factor *= 1 - inside * defect.lost(mni_mm, weights)
+            factor *= 1 - inside * spared * defect.lost(mni_mm, weights)
         return np.maximum(factor, LEAST_FACTOR).astype(np.float32, copy=False)
 
 

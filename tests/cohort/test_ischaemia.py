@@ -139,3 +139,23 @@ def test_main_defects_fall_to_the_territories_in_their_shares() -> None:
     # What shows too little is drawn again, so the shares drawn are close to those stated, not equal to them.
     assert shares[Territory.MCA] == pytest.approx(0.60, abs=0.08)
     assert min(shares.values()) > 0.06
+
+
+def test_core_factors_span_the_range_of_territory_factors() -> None:
+    diseases = [draw(Pattern.UNILATERAL, CEREBRAL_LEVELS, seed) for seed in range(300)]
+    factors = [defect.factor for disease in diseases for defect in disease.hemispheres[0].defects]
+    assert min(factors) >= 0.40
+    assert max(factors) <= 0.95
+    assert np.quantile(factors, 0.95) - np.quantile(factors, 0.05) > 0.4
+
+
+def test_a_cerebellar_slice_shows_diaschisis_in_spite_of_the_temporal_lobes_on_the_other_side() -> None:
+    template = load_template()
+    plane = template.fractions[..., round((-36 - float(template.origin_mm[2])) / 2)].sum(axis=0)
+    i, j = np.nonzero(plane > 0)
+    places = np.stack([2 * i + template.origin_mm[0], 2 * j + template.origin_mm[1], np.full(len(i), -36)])
+    for seed in range(60):
+        disease = draw(Pattern.UNILATERAL, ALL_LEVELS, seed)
+        flow = plane[i, j] * disease.factor(places.astype(np.float32))
+        sick = places[0] * disease.side.sign > 0
+        assert flow[~sick].sum() / flow[sick].sum() < 0.98
