@@ -1,6 +1,7 @@
 """What a cohort is, in numbers: MC and LR of every condition with intervals, and all else `describe` tells of it."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from cohort.likeness import CONFIDENCE, LevelPair, Likeness, compute_icc, correlate_levels
 from cohort.measuring import THRESHOLDS, MeasuredCohort, Values
+from cohort.quality import Flag, find_duplicates, find_upside_down, flag_slices
 from cohort.store import SPLITS
 from spect.conditions import Condition, Pattern
 from spect.equivalence import MINIMUM_SAMPLE, compute_moments
@@ -116,8 +118,14 @@ def summarise(measured: MeasuredCohort) -> CohortSummary:
 
 
 def count_flags(measured: MeasuredCohort) -> dict[str, int]:
-    """Count the slices that carry each quality flag."""
-    return {"no brain outline": int(np.isnan(measured.mean_counts).sum())}
+    """Count the slices that carry each quality flag, and those that repeat another of their condition."""
+    cohort, spacing = measured.cohort, measured.cohort.description.pixel_spacing_mm
+    flagged = Counter(flag for flags in flag_slices(cohort.counts, pixel_spacing_mm=spacing) for flag in flags)
+    flagged[Flag.UPSIDE_DOWN] = int(find_upside_down(cohort.counts, cohort.level, pixel_spacing_mm=spacing).sum())
+    repeats = find_duplicates(cohort.counts, cohort.condition_index, pixel_spacing_mm=spacing)
+    exact = sum(repeat.exact for repeat in repeats)
+    copies = {"exact copy of another slice": exact, "near copy of another slice": len(repeats) - exact}
+    return {flag.value: flagged[flag] for flag in Flag} | copies
 
 
 def _summarise_condition(measured: MeasuredCohort, condition: Condition) -> ConditionSummary:

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cohort.comparison import CohortComparison, FeatureDistance, Judged
     from cohort.describe import CohortSummary, ConditionSummary, Interval
 
@@ -47,10 +49,15 @@ def _print_head(console: Console, summary: "CohortSummary") -> None:
             f"matrix {summary.matrix}, {summary.pixel_spacing_mm:g} mm, {summary.intensity_unit}, "
             f"{summary.intensity_scaling} scale, fingerprint {summary.fingerprint[:12]}"
         ),
-        "quality flags: " + ", ".join(f"{flag} {slices}" for flag, slices in summary.quality_flags.items()),
+        "quality flags: " + _flags_in_words(summary.quality_flags),
     ]
     for line in lines:
         console.print(line)
+
+
+def _flags_in_words(flags: "Mapping[str, int]") -> str:
+    raised = [f"{flag} {slices}" for flag, slices in flags.items() if slices]
+    return ", ".join(raised) if raised else "none of " + ", ".join(flags)
 
 
 def _likeness_in_words(summary: "CohortSummary") -> str:

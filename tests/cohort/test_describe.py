@@ -279,3 +279,17 @@ def test_a_condition_of_one_cohort_alone_is_named(cohort) -> None:
 
     assert found.only_in_first == ("COR/unilateral",)
     assert [row.condition for row in found.conditions] == ["COR/normal"]
+
+
+def test_flags_and_repeated_slices_are_counted(cohort: Cohort) -> None:
+    rng = np.random.default_rng(3)
+    counts = cohort.counts * rng.uniform(0.99, 1.01, (len(cohort), 1, 1)).astype(np.float32)
+    counts += rng.gamma(1.0, 3.0, counts.shape).astype(np.float32) * (counts > 0)  # no two alike
+    counts[4] = counts[0]  # both normal
+    counts[6, :, :] = 0.0
+    counts[8] = np.minimum(counts[8], 0.6 * counts[8].max())
+    flags = summarise(measure_cohort(build_cohort({**cohort.arrays(), "counts": counts}, cohort.description)))
+    assert flags.quality_flags["exact copy of another slice"] == 1
+    assert flags.quality_flags["no brain found"] == 1
+    assert flags.quality_flags["clipped at the top"] == 1
+    assert flags.quality_flags["cropped by the edge of the picture"] == 0
