@@ -120,7 +120,7 @@ def _read_rows(path: Path) -> Iterator[list[str]]:
 def _check_header(header: list[str], path: Path) -> None:
     missing = [name for name in REQUIRED if name not in header]
     unknown = [str(place) for place, name in enumerate(header, 1) if name not in (*REQUIRED, *OPTIONAL)]
-    twice = sorted({name for name in header if header.count(name) > 1 and name in (*REQUIRED, *OPTIONAL)})
+    twice = sorted(name for name in (*REQUIRED, *OPTIONAL) if header.count(name) > 1)
     words = []
     if missing:
         words.append(f"column {' and '.join(missing)} missing")
