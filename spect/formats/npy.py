@@ -58,8 +58,13 @@ def _read_header(stream: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np
 
 def _check_shape(shape: tuple[int, ...], name: str) -> None:
     """Refuse what NumPy itself could not hold, empty or not."""
-    if len(shape) > _MAX_DIMENSIONS or not all(0 <= size <= MAX_BYTES for size in shape):
+    if len(shape) > _MAX_DIMENSIONS or not all(_is_size(size) for size in shape):
         raise FormatError(f"{name} claims the shape {str(shape)[:80]}, which no array of slices has; save it again")
+
+
+def _is_size(size: object) -> bool:
+    # A header may say True, which Python calls an integer and NumPy does not.
+    return isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= MAX_BYTES
 
 
 def _read_exactly(stream: BinaryIO, size: int, *, name: str) -> bytearray:

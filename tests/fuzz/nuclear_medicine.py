@@ -70,7 +70,7 @@ _PLACES = {
 
 
 @cache
-def _sound_file() -> bytes:
+def sound_file() -> bytes:
     return phantom.to_bytes(_with_fixed_identifiers(phantom.recon_tomo(stack=_STACK), 0))
 
 
@@ -234,7 +234,7 @@ def _damaged(content: bytes, rng: Rng) -> tuple[bytes, str]:
 
 def multi_frame_case(rng: Rng) -> Case:
     """One NM file of reconstructed slices with one damage."""
-    damaged, how = _damaged(_sound_file(), rng)
+    damaged, how = _damaged(sound_file(), rng)
     return Case(scans={"scan.dcm": damaged}, labels=_LABELS % b"scan.dcm", how=how)
 
 

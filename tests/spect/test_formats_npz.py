@@ -181,7 +181,9 @@ def test_small_types_are_bounded_by_the_memory_they_take_as_counts() -> None:
         npz.read_slices(_saved(counts=np.ones((2, 1024, 1024), dtype=np.uint8)), max_bytes=2**22)
 
 
-@pytest.mark.parametrize("shape", ["(-1, 4, 4)", "(0, 10000000000000000000000, 1)", "(" + "1, " * 70 + ")", "(0, -1)"])
+@pytest.mark.parametrize(
+    "shape", ["(-1, 4, 4)", "(0, 10000000000000000000000, 1)", "(" + "1, " * 70 + ")", "(0, -1)", "(True, 4, 4)"]
+)
 def test_a_shape_no_array_can_have_is_refused_in_one_line(shape) -> None:
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
 
