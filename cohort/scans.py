@@ -188,7 +188,11 @@ def _fit(counts: Counts, spacing: float, matrix: int) -> Counts:
         fit_to_field(counts[at : at + block], pixel_spacing_mm=spacing, matrix=matrix)
         for at in range(0, len(counts), block)
     ]
-    return np.concatenate(fitted)
+    slices = np.concatenate(fitted)
+    empty = int((~slices.any(axis=(1, 2))).sum())
+    if empty:
+        raise FormatError(f"{empty} of its slices lie outside the field of {FIELD_MM:g} mm; check its pixel spacing")
+    return slices
 
 
 def _fitting_notes(counts: Counts, spacing: float, matrix: int) -> list[str]:

@@ -45,6 +45,16 @@ def test_a_fax_is_no_scan_and_its_decoder_prints_nothing(capfd) -> None:
     assert capfd.readouterr().err == ""
 
 
+def test_a_scan_whose_counts_all_lie_outside_the_field_gives_no_empty_slice(tmp_path: Path) -> None:
+    counts = np.zeros((1, 64, 64), dtype=np.uint8)
+    counts[0, :2] = 1
+    arrays = {"level": np.array("COR"), "pattern": np.array("normal"), "pixel_spacing_mm": np.array(10.0)}
+    np.savez(tmp_path / "a.npz", counts=counts, **arrays)
+
+    with pytest.raises(FormatError, match="1 of its slices lie outside the field of 256 mm"):
+        import_cohort(tmp_path / "a.npz", ImportSettings(), Pseudonyms(key=bytes(32)))
+
+
 @pytest.mark.timeout(10)
 def test_a_table_of_fifty_thousand_columns_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("file,pattern" + ",x" * 50_000 + "\na.nii,normal\n")
