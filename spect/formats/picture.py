@@ -5,12 +5,15 @@ are left open here, and the labels of an import must state them.
 """
 
 import io
+import logging
+import os
 import re
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +43,10 @@ _ORIENTATION = 0x0112
 _UPRIGHT = 1
 # What synspect writes into its own pictures (spect.formats.png), or anybody into theirs.
 _MARK = re.compile(r"\b(synthetic|simulated)\b", re.IGNORECASE)
+_PILLOW_LOG = logging.getLogger("PIL.TiffImagePlugin")
+_STANDARD_ERROR = 2
+# What is silenced belongs to the whole process: two threads at once would restore each other's silence.
+_SILENCE = threading.RLock()
 _BROKEN = (
     OSError,
     SyntaxError,  # how Pillow says "broken PNG"
@@ -94,12 +101,15 @@ def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int
 def _readable(name: str) -> Iterator[None]:
     """Turn whatever Pillow finds wrong into one `FormatError`; its own words may quote the file's tags."""
     try:
-        with warnings.catch_warnings():
+        with _SILENCE, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tags nobody needs here may be odd
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            _PILLOW_LOG.addFilter(_drop)
             yield
     except _BROKEN:
         raise FormatError(f"{name} is a broken or cut-off picture; copy or export it again") from None
+    finally:
+        _PILLOW_LOG.removeFilter(_drop)
 
 
 def _pages(image: Image.Image, name: str, max_bytes: int) -> Iterator[NDArray[np.float32]]:
@@ -120,9 +130,29 @@ def _pages(image: Image.Image, name: str, max_bytes: int) -> Iterator[NDArray[np
 
 
 def _decode(image: Image.Image) -> NDArray[np.float32]:
-    image.load()
+    with _quiet_decoder() if isinstance(image, TiffImagePlugin.TiffImageFile) else nullcontext():
+        image.load()
     values: NDArray[np.float32] = np.asarray(image).astype(np.float32)
     return values
+
+
+@contextmanager
+def _quiet_decoder() -> Iterator[None]:
+    """Keep libtiff from writing to the process's standard error, past Python: what is wrong comes as an error too."""
+    with _SILENCE:
+        kept = os.dup(_STANDARD_ERROR)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, _STANDARD_ERROR)
+            yield
+        finally:
+            os.dup2(kept, _STANDARD_ERROR)
+            os.close(kept)
+            os.close(nowhere)
+
+
+def _drop(_record: logging.LogRecord) -> bool:
+    return False
 
 
 def _check_png_header(content: bytes, name: str) -> None:

@@ -55,6 +55,17 @@ def test_a_scan_whose_counts_all_lie_outside_the_field_gives_no_empty_slice(tmp_
         import_cohort(tmp_path / "a.npz", ImportSettings(), Pseudonyms(key=bytes(32)))
 
 
+@pytest.mark.parametrize(
+    "tags", [{259: (3, 1, 8)}, {259: (3, 1, 5)}, {277: (3, 1, 7)}], ids=["deflate", "lzw", "samples"]
+)
+def test_a_broken_tiff_is_told_by_us_and_not_by_its_decoder(capfd, tags) -> None:
+    page = tiff(np.full((32, 32), 200, dtype=np.uint8), tags=tags)
+
+    with pytest.raises(FormatError, match=r"broken or cut-off|transparency"):
+        picture.read_slices(page)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.timeout(10)
 def test_a_table_of_fifty_thousand_columns_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("file,pattern" + ",x" * 50_000 + "\na.nii,normal\n")
