@@ -17,9 +17,10 @@ from spect.outline import Mask, Outline, Slice, Vector
 # The edge is resolved on pixels of about this size: SPECT's own blur (8 to 12 mm) needs no finer.
 WORKING_SPACING_MM = 4.0
 
-# Depth behind the outline at which tissue is compared: beyond the blur of the edge, and still cortex. At 8 mm a
-# hemisphere at 0.4 pulls the midline of a phantom by 0.9 mm, at 10 mm by 0.6, at 12 mm by 0.3.
-TISSUE_DEPTH_MM = 12.0
+# Depth behind the outline at which tissue is compared: beyond the blur of the edge. Deeper pulls a phantom's midline
+# less where a hemisphere is at 0.4 (8 mm: 0.9 mm, 10 mm: 0.6, 12 to 16 mm: 0.3 at most), and errs least over simulated
+# patients of every condition (12, 14, 16 mm: RMS 0.317, 0.310, 0.309 mm over 900 slices).
+TISSUE_DEPTH_MM = 16.0
 # A darker neighbour than this share of the slice's percentile is not tissue.
 TISSUE_FLOOR = 0.1
 # Grey between these shares of the tissue behind: nearly 8 mm of a 10 mm blur, two working pixels.
