@@ -15,16 +15,16 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from cohort.anatomy import BRAIN_CENTER_MM, load_template
-from cohort.anatomy_figure import draw_nuclei, draw_territories
-from cohort.calibration import Calibration, Sizes, calibrate_cohort, outside
-from cohort.calibration_regions import locate_template_plane
-from cohort.calibration_sample import ReadPatient, plan_ill, plan_normals, read_patients
-from cohort.calibration_template import PLANES_MM, TemplateReading, read_template
-from cohort.calibration_text import replace_section, write_section
-from cohort.imaging import Camera
-from cohort.perfusion import Tracer
-from cohort.simulate import INTENSITY_UNIT, SIMULATOR_VERSION
+from cohort.calibration.calibrate import Calibration, Sizes, calibrate_cohort, outside
+from cohort.calibration.regions import locate_template_plane
+from cohort.calibration.sample import ReadPatient, plan_ill, plan_normals, read_patients
+from cohort.calibration.template import PLANES_MM, TemplateReading, read_template
+from cohort.calibration.text import replace_section, write_section
+from cohort.simulator.anatomy import BRAIN_CENTER_MM, load_template
+from cohort.simulator.anatomy_figure import draw_nuclei, draw_territories
+from cohort.simulator.imaging import Camera
+from cohort.simulator.perfusion import Tracer
+from cohort.simulator.simulate import INTENSITY_UNIT, SIMULATOR_VERSION
 from spect.atomic import write_atomically
 from spect.conditions import Level, Pattern
 from spect.formats.png import labelled_rows_png

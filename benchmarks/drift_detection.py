@@ -14,7 +14,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from cohort.simulate import Preset, simulate_cohort
+from cohort.simulator.simulate import Preset, simulate_cohort
 from cohort.store import Cohort
 from spect.conditions import CONDITIONS, Condition, Pattern
 from spect.drift import judge_window

@@ -9,8 +9,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cohort.comparison import CohortComparison, FeatureDistance, Judged
-    from cohort.describe import CohortSummary, ConditionSummary, Interval
+    from cohort.description.comparison import CohortComparison, FeatureDistance, Judged
+    from cohort.description.describe import CohortSummary, ConditionSummary, Interval
 
 _FEATURE_HEADINGS = {
     "mean_counts": "mean\ncounts",

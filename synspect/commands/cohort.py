@@ -11,7 +11,7 @@ from synspect.commands.cohort_describe import describe
 from synspect.commands.cohort_import import import_scans
 
 if TYPE_CHECKING:
-    from cohort.simulate import Simulation
+    from cohort.simulator.simulate import Simulation
 
 app = typer.Typer(help="Make, import and describe cohorts of slices.", no_args_is_help=True)
 
@@ -35,8 +35,8 @@ def simulate(
 
     Example: synspect cohort simulate cohorts/paper --preset paper --seed 0
     """
-    from cohort.patients import count_slices, parse_preset
-    from cohort.simulate import Simulation, write_simulated_cohort
+    from cohort.simulator.patients import count_slices, parse_preset
+    from cohort.simulator.simulate import Simulation, write_simulated_cohort
 
     chosen = parse_preset(preset)
     wanted = Simulation(preset=chosen, patients=patients, matrix=matrix, seed=seed)
@@ -53,7 +53,7 @@ def _progress() -> Progress:
 
 
 def _print_summary(wanted: "Simulation", directory: Path) -> None:
-    from cohort.patients import count_conditions
+    from cohort.simulator.patients import count_conditions
 
     plans = wanted.plan()
     counted = count_conditions(plans)

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 if TYPE_CHECKING:
-    from cohort.comparison import CohortComparison
-    from cohort.describe import CohortSummary
-    from cohort.measuring import MeasuredCohort
+    from cohort.description.comparison import CohortComparison
+    from cohort.description.describe import CohortSummary
+    from cohort.description.measuring import MeasuredCohort
 
 CONTACT_SHEET = "contact-sheet.png"
 QUANTITIES = "mean-counts-left-right.png"
@@ -28,8 +28,8 @@ def describe(
 
     Example: synspect cohort describe cohorts/paper --compare cohorts/ours
     """
-    from cohort.comparison import compare as compare_cohorts
-    from cohort.describe import summarise
+    from cohort.description.comparison import compare as compare_cohorts
+    from cohort.description.describe import summarise
     from synspect.cohort_tables import print_comparison, print_summary
 
     _check_out(out or directory / "figures")
@@ -57,7 +57,7 @@ def _check_out(out: Path) -> None:
 
 
 def _measure(directory: Path) -> "MeasuredCohort":
-    from cohort.measuring import measure_cohort
+    from cohort.description.measuring import measure_cohort
     from cohort.store import load_cohort
 
     cohort = load_cohort(directory)
@@ -71,9 +71,9 @@ def _measure(directory: Path) -> "MeasuredCohort":
 
 
 def _draw(measured: "list[MeasuredCohort]", out: Path) -> list[Path]:
-    from cohort.asymmetry import map_cohort
-    from cohort.figures import draw_contact_sheet, draw_quantities
-    from cohort.map_figures import draw_asymmetry, draw_mean_slices
+    from cohort.description.asymmetry import map_cohort
+    from cohort.description.figures import draw_contact_sheet, draw_quantities
+    from cohort.description.map_figures import draw_asymmetry, draw_mean_slices
     from spect.atomic import write_atomically
 
     mapped = [(one.cohort.description, map_cohort(one)) for one in measured]

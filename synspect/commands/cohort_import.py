@@ -40,9 +40,9 @@ def import_scans(
 
     Example: synspect cohort import scans/ cohorts/ours --labels labels.csv
     """
-    from cohort.deidentify import load_pseudonyms
-    from cohort.import_report import check_import_destination, save_import
-    from cohort.importer import ImportSettings, import_cohort, parse_scaling
+    from cohort.importing.deidentify import load_pseudonyms
+    from cohort.importing.importer import ImportSettings, import_cohort, parse_scaling
+    from cohort.importing.report import check_import_destination, save_import
     from spect.formats.planes import parse_planes
     from spect.sampling import check_seed
 

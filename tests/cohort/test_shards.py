@@ -208,9 +208,9 @@ def test_what_a_killed_process_left_reads_as_nothing_and_goes_with_the_next_writ
 
 START_WORKERS = """
 import sys, time
-from cohort.imaging import Camera
-from cohort.patients import Preset, plan_patients
-from cohort.workers import simulate_patients
+from cohort.simulator.imaging import Camera
+from cohort.simulator.patients import Preset, plan_patients
+from cohort.simulator.workers import simulate_patients
 if __name__ == "__main__":
     plans = plan_patients(Preset.TEST, patients=400, seed=0)
     for made in simulate_patients(plans, Camera(matrix=64), workers=2):

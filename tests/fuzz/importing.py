@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cohort.deidentify import Pseudonyms
-from cohort.import_report import save_report
-from cohort.importer import ImportSettings, import_cohort
+from cohort.importing.deidentify import Pseudonyms
+from cohort.importing.importer import ImportSettings, import_cohort
+from cohort.importing.report import save_report
 from cohort.store import check_destination, save_cohort
 from spect.errors import CohortError
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cohort.deidentify import Pseudonyms
-from cohort.importer import ImportSettings, import_cohort
-from cohort.labels import load_labels
+from cohort.importing.deidentify import Pseudonyms
+from cohort.importing.importer import ImportSettings, import_cohort
+from cohort.importing.labels import load_labels
 from spect.errors import CohortError, FormatError
 from spect.formats import dicom, npy, picture
 from tests.fuzz.arrays import npy_with_header

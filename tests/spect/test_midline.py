@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from cohort.anatomy import load_template
-from cohort.imaging import Camera
-from cohort.patients import PRESET_PATIENTS, Preset, plan_patients
-from cohort.study import SimulatedSlice, simulate_patient
+from cohort.simulator.anatomy import load_template
+from cohort.simulator.imaging import Camera
+from cohort.simulator.patients import PRESET_PATIENTS, Preset, plan_patients
+from cohort.simulator.study import SimulatedSlice, simulate_patient
 from spect.conditions import Pattern
 from spect.edge import pixel_positions_mm
 from spect.errors import QuantificationError

@@ -1,0 +1,1 @@
+"""A cohort in numbers and pictures, alone or beside another."""

@@ -1,0 +1,1 @@
+"""Scans of anyone's own, read, labelled, de-identified and reported on."""
