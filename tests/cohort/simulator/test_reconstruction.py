@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from tests.cohort.simulator.test_imaging import make_disc, make_slab
 
 from cohort.simulator.imaging import Camera, without_effects
 from cohort.simulator.reconstruction import Method
+from tests.cohort.simulator.test_imaging import make_disc, make_slab
 
 
 @pytest.mark.parametrize("method", list(Method))
