@@ -12,9 +12,10 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from registry.bundle.manifest import PARITY_LIMIT, GraphTensor
+from registry.bundle.graph import check_graph
+from registry.bundle.manifest import PARITY_LIMIT
 from spect.conditions import CONDITIONS
-from spect.errors import ParityError
+from spect.errors import BundleError, ParityError
 from spect.sampling import GeneratorInputs, draw_inputs
 from training.checkpoint import RunFacts
 from training.networks import INPUT_NAMES, OUTPUT_NAME, Generator
@@ -51,10 +52,10 @@ def export_onnx(generator: Generator, facts: RunFacts, path: Path) -> dict[str, 
     expected = {size: _run_torch(generator, _example_inputs(facts, size)) for size in PARITY_BATCHES}
     try:
         _write_graph(generator.remove_parametrizations(), _example_inputs(facts, 2), path)
-        check_graph(path)
-    except ParityError:
+        check_graph(path.read_bytes(), name="the exported graph")
+    except BundleError as error:
         path.unlink(missing_ok=True)
-        raise
+        raise ParityError(str(error)) from None
     parity = {str(size): _compare(expected[size], _example_inputs(facts, size), path) for size in PARITY_BATCHES}
     worst = max(parity.values())
     if not worst <= PARITY_LIMIT:  # also refuses NaN
@@ -64,26 +65,6 @@ def export_onnx(generator: Generator, facts: RunFacts, path: Path) -> dict[str, 
             "is allowed; export again with the pinned versions of torch, onnx and onnxruntime"
         )
     return parity
-
-
-def describe_graph(facts: RunFacts) -> tuple[tuple[GraphTensor, ...], tuple[GraphTensor, ...]]:
-    """Return inputs and outputs as the manifest states them."""
-    latents, condition, quantities = INPUT_NAMES
-    inputs = (
-        GraphTensor(name=latents, dtype="float32", shape=("batch", facts.latent_size)),
-        GraphTensor(name=condition, dtype="int64", shape=("batch",)),
-        GraphTensor(name=quantities, dtype="float32", shape=("batch", len(facts.density.names))),
-    )
-    outputs = (GraphTensor(name=OUTPUT_NAME, dtype="float32", shape=("batch", 1, facts.matrix, facts.matrix)),)
-    return inputs, outputs
-
-
-def check_graph(path: Path) -> None:
-    """Check a graph in full; raise `ParityError` where it draws random numbers itself."""
-    onnx.checker.check_model(str(path), full_check=True)
-    random = sorted({node.op_type for node in onnx.load(path).graph.node if node.op_type.startswith("Random")})
-    if random:
-        raise ParityError(f"the graph draws random numbers ({', '.join(random)}): no seed could repeat a slice")
 
 
 def _write_graph(generator: Generator, inputs: GeneratorInputs, path: Path) -> None:

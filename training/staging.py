@@ -6,14 +6,14 @@ from pathlib import Path
 
 from cohort.store import Cohort, load_cohort
 from registry.bundle.directory import Bundle, compute_sha256
-from registry.bundle.manifest import GENERATOR_NAME, Manifest, TrainingCohort
+from registry.bundle.manifest import GENERATOR_NAME, Manifest, TrainingCohort, describe_graph
 from registry.bundle.panel import Panel
 from registry.gates import GateReport, judge_bundle
 from registry.policy import Policy
 from spect.conditions import CONDITIONS
 from spect.errors import CohortError, RunError
 from training.checkpoint import RunFacts, load_averaged_generator
-from training.export import describe_graph, export_onnx
+from training.export import export_onnx
 from training.run import RunDirectory, RunRecord
 
 
@@ -36,7 +36,7 @@ def stage_run(run: RunDirectory, record: RunRecord, name: str, directory: Path) 
     generator, facts = load_averaged_generator(run)
     onnx_path = directory / GENERATOR_NAME
     parity = export_onnx(generator, facts, onnx_path)
-    inputs, outputs = describe_graph(facts)
+    inputs, outputs = describe_graph(facts.latent_size, len(facts.density.names), facts.matrix)
     manifest = Manifest(
         name=name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),

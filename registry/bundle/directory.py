@@ -7,14 +7,16 @@ and a followed directory, whose `current` is a symbolic link to a pair that is s
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from registry.bundle.graph import check_graph_file
 from registry.bundle.manifest import (
     CARD_NAME,
     GENERATOR_NAME,
@@ -22,6 +24,7 @@ from registry.bundle.manifest import (
     PANEL_NAME,
     PROFILE_NAME,
     Manifest,
+    check_file_name,
     load_manifest,
 )
 from registry.bundle.panel import Panel, load_panel
@@ -32,10 +35,6 @@ BUNDLE_NAME = "bundle"
 CURRENT_NAME = "current"
 UNREGISTERED = "unregistered"
 _REQUIRED = (GENERATOR_NAME, PROFILE_NAME, CARD_NAME)
-
-# A tensor kept outside the graph names its file in a protobuf entry with the key "location" (onnx.proto,
-# TensorProto.external_data): tag 1, length 8, the key, tag 2. Found as bytes, so that serving needs no onnx package.
-_EXTERNAL_DATA_ENTRY = b"\x0a\x08location\x12"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +83,7 @@ def find_pair(directory: Path) -> Path | None:
 def load_bundle(directory: Path | str) -> Bundle:
     """Verify a bundle, a pair or a followed directory; raise `BundleError` with the first thing wrong.
 
-    Every listed file must be there with its sha256, nothing else may be, and the graph keeps no data outside itself.
+    Every listed file must be there with its sha256, nothing else may be, and the graph is one that may be released.
     """
     directory = Path(directory)
     try:
@@ -101,6 +100,7 @@ def load_bundle(directory: Path | str) -> Bundle:
 def _load_verified(path: Path, promotion: PromotionNote | None) -> Bundle:
     if not path.is_dir():
         raise BundleError(f"{path} is not a bundle directory; give the directory that holds {MANIFEST_NAME}")
+    _check_plain(path)
     manifest = load_manifest(path / MANIFEST_NAME)
     _check_names(path, manifest.files)
     for name, expected in manifest.files.items():
@@ -109,8 +109,7 @@ def _load_verified(path: Path, promotion: PromotionNote | None) -> Bundle:
             raise BundleError(
                 f"{path / name} has sha256 {actual[:12]}, manifest says {expected[:12]}; fetch the bundle again"
             )
-    if _EXTERNAL_DATA_ENTRY in (path / GENERATOR_NAME).read_bytes():
-        raise BundleError(f"{path / GENERATOR_NAME} keeps tensors in other files; export it as one file")
+    check_graph_file(path / GENERATOR_NAME, manifest.files[GENERATOR_NAME])
     return Bundle(
         path=path,
         manifest=manifest,
@@ -122,8 +121,17 @@ def _load_verified(path: Path, promotion: PromotionNote | None) -> Bundle:
     )
 
 
+def _check_plain(path: Path) -> None:
+    """Refuse links, pipes and devices: what is read is what lies here, and reading it ends."""
+    for entry in sorted(path.rglob("*")):
+        kind = entry.lstat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            what = "a symbolic link" if stat.S_ISLNK(kind) else "no plain file"
+            raise BundleError(f"{entry} is {what}, and a bundle holds plain files only; fetch the bundle again")
+
+
 def _check_names(path: Path, listed: Mapping[str, str]) -> None:
-    present = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir() or file.is_symlink()}
+    present = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
     if missing := sorted({*_REQUIRED, *listed} - present):
         raise BundleError(f"{path} lacks {', '.join(missing)}; fetch the bundle again")
     if unlisted := sorted(set(_REQUIRED) - set(listed)):
@@ -147,7 +155,7 @@ def write_bundle(files: Mapping[str, bytes | Path], manifest: Mapping[str, Any],
     Raises
     ------
     BundleError
-        If the destination exists, a name leaves the bundle, or the manifest is not valid.
+        If the destination exists, a name is none of a bundle's, or manifest or graph are not valid.
     """
     if destination.exists():
         raise BundleError(f"{destination} exists, and a bundle is never changed; remove it or choose another place")
@@ -164,10 +172,8 @@ def write_bundle(files: Mapping[str, bytes | Path], manifest: Mapping[str, Any],
 
 
 def _write_file(staging: Path, name: str, content: bytes | Path) -> str:
-    parts = PurePosixPath(name)
-    if parts.is_absolute() or ".." in parts.parts or name == MANIFEST_NAME:
-        raise BundleError(f"{name!r} cannot be a file of a bundle; use a relative name other than {MANIFEST_NAME}")
-    target = staging / parts
+    check_file_name(name)
+    target = staging / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, Path):
         shutil.copyfile(content, target)

@@ -10,7 +10,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
 
 from registry.bundle.directory import Bundle, compute_sha256
-from registry.bundle.manifest import GraphTensor, Manifest
+from registry.bundle.manifest import GraphTensor, Manifest, in_words
 from spect.conditions import Condition
 from spect.density import Targets
 from spect.errors import BundleError, DeviceError, InferenceError, InvalidOutputError, RequestError
@@ -222,7 +222,7 @@ def _check_graph(session: onnxruntime.InferenceSession, manifest: Manifest) -> N
         actual = tuple(_describe(node) for node in nodes)
         if actual != expected:
             raise BundleError(
-                f"the graph's {kind} are {_in_words(actual)}, the manifest says {_in_words(expected)}; "
+                f"the graph's {kind} are {in_words(actual)}, the manifest says {in_words(expected)}; "
                 "release the model again"
             )
 
@@ -230,7 +230,3 @@ def _check_graph(session: onnxruntime.InferenceSession, manifest: Manifest) -> N
 def _describe(node: "onnxruntime.NodeArg") -> GraphTensor:
     shape: tuple[int | Literal["batch"], ...] = tuple(size if isinstance(size, int) else "batch" for size in node.shape)
     return GraphTensor.model_construct(name=node.name, dtype=_NUMPY_TYPES.get(node.type, node.type), shape=shape)
-
-
-def _in_words(tensors: tuple[GraphTensor, ...]) -> str:
-    return ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors)

@@ -2,10 +2,11 @@
 
 import json
 import math
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from spect.conditions import CONDITIONS
 from spect.density import QuantityDensity
@@ -22,17 +23,21 @@ CARD_NAME = "card.md"
 # The released graph agrees with the network that was trained within this share of the model range.
 PARITY_LIMIT = 1e-4
 
-Sha256 = str
+Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+
+# Nothing that a reader would unpack, import or run.
+_FILE_NAMES = (GENERATOR_NAME, PROFILE_NAME, PANEL_NAME, CARD_NAME)
+_FIGURE_NAME = re.compile(r"figures/[a-z0-9][a-z0-9_-]*\.png")
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
 class TrainingCohort(_Record):
     """The cohort a model was trained on; a fingerprint, never a path or a patient."""
 
-    fingerprint: Sha256
+    fingerprint: str
     source: Literal["acquired", "simulated"]
     simulator_version: str | None
     slices: int = Field(gt=0)
@@ -93,6 +98,24 @@ class Manifest(_Record):
             raise ValueError(str(error)) from error
         return self
 
+    @model_validator(mode="after")
+    def _graph_fits_the_sizes(self) -> "Manifest":
+        expected = describe_graph(self.latent_size, len(self.density().names), self.matrix)
+        for kind, stated, right in zip(("inputs", "outputs"), (self.inputs, self.outputs), expected, strict=True):
+            if stated != right:
+                raise ValueError(f"{kind} must be {in_words(right)} for these sizes, got {in_words(stated)}")
+        return self
+
+    @field_validator("files")
+    @classmethod
+    def _files_are_those_of_a_bundle(cls, files: dict[str, Sha256]) -> dict[str, Sha256]:
+        for name in files:
+            try:
+                check_file_name(name)
+            except BundleError as error:
+                raise ValueError(str(error)) from error
+        return files
+
     def density(self) -> QuantityDensity:
         """Return the quantity density as an object that draws."""
         return QuantityDensity.from_dict(self.quantity_density)
@@ -100,6 +123,31 @@ class Manifest(_Record):
     def intensity_scale(self) -> IntensityScale:
         """Return the map from the graph's output to counts."""
         return IntensityScale(max_counts=self.max_counts)
+
+
+def check_file_name(name: str) -> None:
+    """Raise `BundleError` for a file that has no place in a bundle."""
+    if name not in _FILE_NAMES and not _FIGURE_NAME.fullmatch(name):
+        allowed = ", ".join(_FILE_NAMES)
+        raise BundleError(f"{name!r} cannot be a file of a bundle: it holds {allowed} and figures/NAME.png only")
+
+
+def describe_graph(
+    latent_size: int, quantities: int, matrix: int
+) -> tuple[tuple[GraphTensor, ...], tuple[GraphTensor, ...]]:
+    """Return inputs and outputs of a graph for these sizes; the service feeds and reads them by these names."""
+    inputs = (
+        GraphTensor(name="latents", dtype="float32", shape=("batch", latent_size)),
+        GraphTensor(name="condition", dtype="int64", shape=("batch",)),
+        GraphTensor(name="quantities", dtype="float32", shape=("batch", quantities)),
+    )
+    outputs = (GraphTensor(name="model_images", dtype="float32", shape=("batch", 1, matrix, matrix)),)
+    return inputs, outputs
+
+
+def in_words(tensors: tuple[GraphTensor, ...]) -> str:
+    """Return names, types and shapes in one line."""
+    return ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors)
 
 
 def load_manifest(path: Path) -> Manifest:

@@ -1,6 +1,8 @@
 """A bundle is verified on every load and appears whole or not at all."""
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -67,6 +69,59 @@ def test_a_file_the_manifest_does_not_list_is_refused(copied: Path, name: str) -
         load_bundle(copied)
 
 
+@pytest.mark.parametrize("name", ["weights.pkl", "figures/run.svg", "hooks.py"])
+def test_a_manifest_that_lists_what_has_no_place_in_a_bundle_is_refused(copied: Path, name: str) -> None:
+    (copied / name).parent.mkdir(exist_ok=True)
+    (copied / name).write_bytes(b"x")
+    listed = json.loads((copied / MANIFEST_NAME).read_text())["files"]
+    _rewrite_manifest(copied, files=listed | {name: hashlib.sha256(b"x").hexdigest()})
+
+    with pytest.raises(BundleError, match=f"'{name}' cannot be a file of a bundle") as caught:
+        load_bundle(copied)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["card.md", "figures", "panel.json"])
+def test_a_symbolic_link_in_a_bundle_is_refused(copied: Path, tmp_path: Path, name: str) -> None:
+    """Even one that leads to the very same bytes: they could be exchanged after they were verified."""
+    (copied / "figures").mkdir(exist_ok=True)
+    elsewhere = shutil.move(copied / name, tmp_path / name)
+    (copied / name).symlink_to(elsewhere)
+
+    with pytest.raises(BundleError, match=f"{name} is a symbolic link, and a bundle holds plain files only"):
+        load_bundle(copied)
+
+
+def test_a_pipe_in_a_bundle_is_refused_and_not_read(copied: Path) -> None:
+    os.mkfifo(copied / "figures.png")
+
+    with pytest.raises(BundleError, match=r"figures\.png is no plain file"):
+        load_bundle(copied)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"matrix": 128}, r"outputs must be model_images float32 \['batch', 1, 128, 128\] .* got .*64, 64"),
+        ({"latent_size": 9}, r"inputs must be latents float32 \['batch', 9\]"),
+        ({"inputs": []}, "inputs must be latents"),
+        ({"max_counts": 0}, "max_counts: Input should be greater than 0"),
+        ({"max_counts": float("inf")}, "max_counts: Input should be a finite number"),
+        ({"pixel_spacing_mm": float("nan")}, "pixel_spacing_mm: Input should be"),
+        ({"parity": {"1": 0.1}}, "parity must be measured and at most 0.0001"),
+        ({"parity": {}}, "parity must be measured"),
+        ({"conditions": ["COR/normal"]}, "conditions must be"),
+        ({"files": {GENERATOR_NAME: "0"}}, r"files\.generator\.onnx: String should match"),
+    ],
+)
+def test_a_shape_or_a_range_that_cannot_be_is_refused(copied: Path, change: dict[str, object], words: str) -> None:
+    _rewrite_manifest(copied, **change)
+
+    with pytest.raises(BundleError, match=words) as caught:
+        load_bundle(copied)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_newer_schema_is_refused_and_says_to_update(copied: Path) -> None:
     _rewrite_manifest(copied, schema_version=2, some_new_field=1)
 
@@ -115,8 +170,20 @@ def test_an_existing_destination_is_never_overwritten(tiny_bundle: Bundle) -> No
         write_bundle({}, tiny_manifest_fields(), tiny_bundle.path)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/outside", "manifest.json"])
-def test_a_file_name_outside_the_bundle_is_refused_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside",
+        "/outside",
+        "manifest.json",
+        "weights.pkl",
+        "model.py",
+        "figures/../x.png",
+        "figures/run.svg",
+        "a.so",
+    ],
+)
+def test_a_file_that_has_no_place_in_a_bundle_is_refused_and_leaves_nothing(name: str, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="cannot be a file of a bundle"):
         write_bundle({name: b"x"}, tiny_manifest_fields(), tmp_path / "b")
     assert list(tmp_path.iterdir()) == []

@@ -3,11 +3,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper
 
+from registry.bundle.manifest import describe_graph
 from spect.errors import ParityError
 from training.checkpoint import load_averaged_generator
-from training.export import OPSET, check_graph, describe_graph, export_onnx
+from training.export import OPSET, export_onnx
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_the_graph_is_one_file_of_the_stated_opset_with_a_free_batch_axis(export
     assert [file.name for file in path.parent.iterdir()] == ["generator.onnx"]
     model = onnx.load(path)
     assert [entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}] == [OPSET]
-    inputs, outputs = describe_graph(facts)
+    inputs, outputs = describe_graph(facts.latent_size, len(facts.density.names), facts.matrix)
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     for nodes, stated in ((session.get_inputs(), inputs), (session.get_outputs(), outputs)):
         assert [(node.name, tuple(node.shape)) for node in nodes] == [(one.name, one.shape) for one in stated]
@@ -83,9 +83,24 @@ def test_a_network_that_changes_between_two_runs_is_refused_and_leaves_no_file(t
     assert not list(tmp_path.iterdir())
 
 
-def test_a_graph_that_draws_random_numbers_is_refused(tmp_path) -> None:
-    node = helper.make_node("RandomNormal", [], ["noise"], shape=[1, 2])
-    graph = helper.make_graph([node], "random", [], [helper.make_tensor_value_info("noise", TensorProto.FLOAT, [1, 2])])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]), tmp_path / "random.onnx")
-    with pytest.raises(ParityError, match="RandomNormal"):
-        check_graph(tmp_path / "random.onnx")
+class Noisy(torch.nn.Module):
+    """A network with a noise layer that follows no seed."""
+
+    def __init__(self, generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latents, condition, quantities):
+        images = self.generator(latents, condition, quantities)
+        return torch.tanh(images + 1e-9 * torch.randn_like(images))
+
+    def remove_parametrizations(self):
+        self.generator.remove_parametrizations()
+        return self
+
+
+def test_a_network_that_draws_random_numbers_itself_is_refused_and_leaves_no_file(taught_run, tmp_path) -> None:
+    generator, facts = load_averaged_generator(taught_run)
+    with pytest.raises(ParityError, match=r"draws random numbers \(operator RandomNormalLike\): no seed could repeat"):
+        export_onnx(Noisy(generator).eval(), facts, tmp_path / "generator.onnx")
+    assert not list(tmp_path.iterdir())
