@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx.shape_inference import InferenceError as ShapeError
 
 from spect.errors import BundleError
@@ -41,16 +40,21 @@ def check_graph(content: bytes, *, name: str) -> None:
     """
     if _EXTERNAL_DATA_ENTRY in content:
         raise BundleError(f"{name} keeps tensors in other files; export it as one file")
-    try:
-        model = onnx.load_model_from_string(content)
-    except DecodeError:
-        raise BundleError(f"{name} is not an ONNX graph; release the model again") from None
-    _check_operators(model, name)
+    fault = _find_fault(content, name)
+    _check_operators(onnx.load_model_from_string(content), name)
+    if fault:
+        raise BundleError(f"{name} is not a valid ONNX graph ({fault}); release the model again")
+
+
+def _find_fault(content: bytes, name: str) -> str:
+    """Return what `onnx.checker` finds wrong, in one line; its words for an unknown operator are not ours."""
     try:
         onnx.checker.check_model(content, full_check=True)
     except (onnx.checker.ValidationError, ShapeError) as error:
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise BundleError(f"{name} is not a valid ONNX graph ({first_line}); release the model again") from None
+        return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    except ValueError:
+        raise BundleError(f"{name} is not an ONNX graph; release the model again") from None
+    return ""
 
 
 def find_opset(content: bytes) -> int:
