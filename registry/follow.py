@@ -1,38 +1,35 @@
-"""Bring the version an alias points to into a directory, and switch to it atomically.
+"""Bring the version an alias points to into a directory, verified as a server will open it, and switch to it."""
 
-DIR/versions/<name>/ holds a pair, `bundle/` and `promotion.json`, that never changes once it has its name; DIR/current
-is a symbolic link to one of them. Servers read through the link and need neither MLflow nor this process.
-"""
-
-import fcntl
+import errno
 import hashlib
 import logging
+import os
 import random
-import shutil
+import re
 import signal
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.bundle.directory import BUNDLE_NAME, CURRENT_NAME, Bundle, load_bundle
-from registry.bundle.generator import ReleasedGenerator
+from registry.bundle.directory import Bundle, load_bundle
 from registry.bundle.promotion_note import PROMOTION_NAME, PromotionNote, save_promotion_note
+from registry.bundle.served_model import open_model
+from registry.follow_metrics import FailureReason, FollowMetrics
+from registry.followed_directory import FollowedDirectory
 from registry.promotion import describe_alias
 from registry.store import MANIFEST_TAG, ModelStore
-from spect.errors import BundleError, RegistryError
+from spect.errors import BundleError, FollowError, InferenceError, InvalidOutputError, RegistryError
 
 log = logging.getLogger(__name__)
 
-VERSIONS_NAME = "versions"
-_LOCK_NAME = ".lock"
-_INCOMING = ".incoming-"
 DEFAULT_INTERVAL_SECONDS = 10.0
 MAX_BACK_OFF_SECONDS = 300.0
 JITTER = 0.2  # a share of the pause: many followers do not ask in step
-KEPT_PAIRS = 3
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What ends one look and not the follower: the directory keeps what it had.
+_FAILURES = (RegistryError, FollowError, BundleError, InferenceError, InvalidOutputError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,33 +37,71 @@ class Followed:
     """What a directory holds after one look at the registry."""
 
     bundle: Bundle
+    note: PromotionNote
     changed: bool
 
 
-def follow_once(store: ModelStore, alias: str, directory: Path) -> Followed:
+def follow_once(store: ModelStore, alias: str, directory: Path | FollowedDirectory) -> Followed:
     """Bring the alias's version into a directory, verified, and switch to it; nothing changes where it is there.
 
     Raises
     ------
     RegistryError
-        If MLflow is away, the alias is not set, or another process follows into this directory.
-    BundleError
-        If what the registry holds does not verify; the directory keeps what it had.
+        If MLflow is away, or the alias is not set.
+    FollowError
+        If the directory cannot be written, or another process follows into it.
+    BundleError, InferenceError, InvalidOutputError
+        If what the registry holds does not verify or cannot be served; the directory keeps what it had.
     """
-    with _locked(directory):
-        note = describe_alias(store, alias)
-        if note is None:
-            raise RegistryError(f"alias {alias!r} of model {store.name} is not set; promote a version first")
-        manifest_sha256 = store.find_version(note.version).tags.get(MANIFEST_TAG, "")
-        current = _load_current(directory)
-        if current is not None and (current.manifest_sha256, current.promotion) == (manifest_sha256, note):
-            return Followed(bundle=current, changed=False)
-        pair = directory / VERSIONS_NAME / _pair_name(note, manifest_sha256)
-        if not _is_whole(pair, manifest_sha256):
-            _fetch(store, note, pair)
-        _switch(directory, pair)
-        _prune(directory, pair)
-        return Followed(bundle=load_bundle(directory), changed=True)
+    place = directory if isinstance(directory, FollowedDirectory) else FollowedDirectory(directory)
+    try:
+        with place.locked():
+            return _bring_up_to_date(store, alias, place)
+    except OSError as error:
+        raise FollowError(
+            f"{place.path} cannot be kept ({error.strerror or error}); make it a directory that can be written, "
+            "with space for a bundle"
+        ) from error
+
+
+def _bring_up_to_date(store: ModelStore, alias: str, place: FollowedDirectory) -> Followed:
+    note = describe_alias(store, alias)
+    if note is None:
+        raise RegistryError(f"alias {alias!r} of model {store.name} is not set; promote a version first")
+    manifest_sha256 = store.find_version(note.version).tags.get(MANIFEST_TAG, "")
+    current = place.load_current()
+    if current is not None and (current.manifest_sha256, current.promotion) == (manifest_sha256, note):
+        return Followed(bundle=current, note=note, changed=False)
+    name = _pair_name(note, manifest_sha256)
+    pair = place.find_pair(name, note, manifest_sha256) or _fetch(store, note, place, name)
+    place.switch(pair)
+    place.prune(pair)
+    return Followed(bundle=load_bundle(place.path), note=note, changed=True)
+
+
+def _pair_name(note: PromotionNote, manifest_sha256: str) -> str:
+    """One name for one bundle with one note, so that a fetch that was cut off is repeated into the same place."""
+    digest = hashlib.sha256(f"{manifest_sha256}\n{note.model_dump_json()}".encode()).hexdigest()
+    return f"{note.version}-{digest[:12]}"
+
+
+def _fetch(store: ModelStore, note: PromotionNote, place: FollowedDirectory, name: str) -> Path:
+    with place.incoming() as incoming:
+        try:
+            store.download(note.version, incoming)
+        except RegistryError as error:
+            _raise_if_disk_is_full(error)
+            raise
+        save_promotion_note(note, incoming / PROMOTION_NAME)
+        open_model(incoming, threads=1)  # as a server will
+        return place.keep(incoming, name)
+
+
+def _raise_if_disk_is_full(error: RegistryError) -> None:
+    """Raise the `OSError` behind a failed download where it is this machine's; MLflow passes it on as words."""
+    for number in map(int, re.findall(r"\[Errno (\d+)\]", str(error.__cause__))):
+        if number in _NO_SPACE:
+            raise OSError(number, os.strerror(number)) from error
 
 
 def follow(
@@ -76,24 +111,41 @@ def follow(
     *,
     stop: threading.Event,
     interval_seconds: float = DEFAULT_INTERVAL_SECONDS,
+    metrics: FollowMetrics | None = None,
 ) -> None:
-    """Follow an alias until `stop` is set; a registry that is away or a broken version never ends it.
+    """Follow an alias until `stop` is set; a registry that is away, a broken version or a full disk never ends it.
 
     After a failure the pauses double, up to five minutes.
     """
+    metrics = metrics or FollowMetrics()
     failures = 0
     store = None
     while not stop.is_set():
         try:
             store = store or open_store()
             followed = follow_once(store, alias, directory)
-            if followed.changed:
-                log.info("%s now serves version %s", directory, followed.bundle.version)
+            _tell(followed, alias, directory, metrics)
             failures = 0
-        except (RegistryError, BundleError) as error:
+        except _FAILURES as error:
             failures += 1
+            metrics.count_failure(find_reason(error))
             log.warning("%s keeps what it has: %s", directory, error)
         stop.wait(compute_pause(interval_seconds, failures))
+
+
+def _tell(followed: Followed, alias: str, directory: Path, metrics: FollowMetrics) -> None:
+    metrics.set_version(alias, followed.note)
+    metrics.note_success()
+    if followed.changed:
+        metrics.count_switch()
+        log.info("%s now serves version %s", directory, followed.bundle.version)
+
+
+def find_reason(error: Exception) -> FailureReason:
+    """Return which part failed, as a metric's label."""
+    if isinstance(error, RegistryError):
+        return "registry"
+    return "directory" if isinstance(error, FollowError) else "bundle"
 
 
 def compute_pause(interval_seconds: float, failures: int) -> float:
@@ -112,69 +164,3 @@ def stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / _LOCK_NAME).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RegistryError(f"another process follows into {directory}; stop it or choose another one") from None
-        yield
-
-
-def _load_current(directory: Path) -> Bundle | None:
-    if not (directory / CURRENT_NAME).is_symlink():
-        return None
-    try:
-        return load_bundle(directory)
-    except BundleError as error:
-        log.warning("what %s holds is fetched again: %s", directory, error)
-        return None
-
-
-def _pair_name(note: PromotionNote, manifest_sha256: str) -> str:
-    """One name for one bundle with one note, so that a fetch that was cut off is repeated into the same place."""
-    digest = hashlib.sha256(f"{manifest_sha256}\n{note.model_dump_json()}".encode()).hexdigest()
-    return f"{note.version}-{digest[:12]}"
-
-
-def _is_whole(pair: Path, manifest_sha256: str) -> bool:
-    try:
-        return load_bundle(pair / BUNDLE_NAME).manifest_sha256 == manifest_sha256
-    except BundleError:
-        return False
-
-
-def _fetch(store: ModelStore, note: PromotionNote, pair: Path) -> None:
-    pair.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in pair.parent.glob(f"{_INCOMING}*"):
-        shutil.rmtree(leftover)
-    incoming = pair.parent / f"{_INCOMING}{uuid.uuid4().hex[:8]}"
-    try:
-        bundle = store.download(note.version, incoming)
-        ReleasedGenerator(bundle, threads=1)  # the graph opens and is what its manifest says
-        save_promotion_note(note, incoming / PROMOTION_NAME)
-        shutil.rmtree(pair, ignore_errors=True)
-        incoming.rename(pair)
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
-
-
-def _switch(directory: Path, pair: Path) -> None:
-    """Point `current` to a pair in one step: a reader sees the old pair or the new one, never neither."""
-    pair.touch()  # the newest is kept longest
-    link = directory / f".{CURRENT_NAME}-{uuid.uuid4().hex[:8]}"
-    link.symlink_to(Path(VERSIONS_NAME) / pair.name)
-    link.replace(directory / CURRENT_NAME)
-
-
-def _prune(directory: Path, current: Path) -> None:
-    others = [pair for pair in (directory / VERSIONS_NAME).iterdir() if pair != current]
-    others.sort(key=lambda pair: pair.stat().st_mtime_ns, reverse=True)
-    for pair in others[KEPT_PAIRS - 1 :]:
-        shutil.rmtree(pair, ignore_errors=True)
-    for link in directory.glob(f".{CURRENT_NAME}-*"):
-        link.unlink()  # left by a switch that was cut off

@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from registry.bundle.served_model import ServedModel
 from serving.encode import FORMATS, NOTICE
 from serving.schemas import MATRICES, MAX_PIXELS
 from serving.settings import MAX_SLICES
-from serving.swap import ServedModel
 from spect.conditions import ABSENT_REASON, CONDITIONS, Condition, Level, Pattern
 from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS
 from spect.quantify import Quantities

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from registry.bundle.served_model import ServedModel
 from serving.access import AccessGuard, BodyLimit, SecurityHeaders
 from serving.answers import QuantifyAnswer, describe_conditions, describe_model, list_quantities
 from serving.encode import FORMATS, choose_format
@@ -28,7 +29,6 @@ from serving.problems import (
     find_kind,
 )
 from serving.schemas import Order, parse_order
-from serving.swap import ServedModel
 from serving.timing import ClientGoneError, RequestTimes, finish_unless_gone
 from serving.uploads import Upload, read_upload, receive_upload, to_scan_set
 from serving.worker import Worker

@@ -5,74 +5,23 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from registry.bundle.directory import BUNDLE_NAME, Bundle, find_pair, load_bundle
-from registry.bundle.generator import ReleasedGenerator
+from registry.bundle.directory import BUNDLE_NAME, find_pair
 from registry.bundle.manifest import MANIFEST_NAME
 from registry.bundle.promotion_note import PROMOTION_NAME
+from registry.bundle.served_model import ServedModel
 from serving.problems import NotReadyError
-from spect.conditions import CONDITIONS
 from spect.errors import BundleError, SynspectError
-from spect.profile import ReferenceProfile
 
 log = logging.getLogger(__name__)
 
-NO_PROMOTION = "none"  # of a bundle that no registry promoted
 _RETRY_AFTER_SECONDS = 5
 _LONGEST_PAUSE_SECONDS = 60.0  # between two tries of a bundle that could not be opened
 
 # Where a bundle lies and when its two mutable neighbours were written: changes whenever another one is to be served.
 Identity = tuple[str, tuple[int, int, int], tuple[int, int, int] | None]
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A verified bundle, its open generator and its profile; requests keep the one they began with."""
-
-    bundle: Bundle
-    generator: ReleasedGenerator
-    profile: ReferenceProfile
-
-    @property
-    def version(self) -> str:
-        """Version in the registry, or "unregistered"."""
-        return self.bundle.version
-
-    @property
-    def promotion(self) -> str:
-        """How the version became champion: gates, override, outside or none."""
-        return self.bundle.promotion.promotion if self.bundle.promotion else NO_PROMOTION
-
-    @cached_property
-    def reference_slices(self) -> dict[str, int]:
-        """Slices of the reference scans behind each condition."""
-        return {name: entry.reference.slices for name, entry in self.profile.conditions.items()}
-
-
-def open_model(directory: Path, *, require_gpu: bool = False, threads: int | None = None) -> ServedModel:
-    """Verify a bundle, open it and make one slice of every condition.
-
-    Raises
-    ------
-    BundleError
-        If the bundle or its profile is not whole.
-    DeviceError
-        If a GPU is required and not used.
-    InferenceError
-        If its graph cannot be run.
-    InvalidOutputError
-        If what it makes must not be sent.
-    """
-    bundle = load_bundle(directory)
-    profile = ReferenceProfile.from_json(bundle.profile_path.read_bytes())
-    generator = ReleasedGenerator(bundle, require_gpu=require_gpu, threads=threads)
-    for condition in CONDITIONS:
-        generator.generate(condition, seed=0)
-    return ServedModel(bundle=bundle, generator=generator, profile=profile)
 
 
 class ReloadObserver(Protocol):

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from registry.bundle.served_model import ServedModel, open_model
 from serving.batcher import MicroBatcher
 from serving.drift_monitor import DriftMonitor
 from serving.drift_sample import MonitorSettings
@@ -19,7 +20,7 @@ from serving.metrics import ServiceMetrics
 from serving.problems import OverloadedError
 from serving.schemas import NO_TARGETS, Order, Portion
 from serving.settings import ServiceSettings
-from serving.swap import ModelSlot, ServedModel, open_model
+from serving.swap import ModelSlot
 from spect.errors import InvalidOutputError, QuantificationError
 from spect.slices import Counts, SyntheticBatch
 

@@ -69,6 +69,10 @@ class RegistryError(SynspectError):
     """MLflow is unreachable, or does not hold what was asked for."""
 
 
+class FollowError(SynspectError):
+    """A followed directory that cannot be kept: not writable, full, or kept by another process."""
+
+
 class GateError(SynspectError):
     """A candidate failed a gate of the promotion policy."""
 

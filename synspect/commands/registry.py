@@ -141,6 +141,10 @@ def follow(
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
     once: Annotated[bool, typer.Option("--once", help="Look once and stop.")] = False,
     name: Name = _DEFAULT_NAME,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Answer GET /metrics on this port; nowhere if absent.")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Address that /metrics listens on.")] = "127.0.0.1",
 ) -> None:
     """Keep DIR/current at the version an alias points to, verified and switched atomically, until stopped.
 
@@ -150,6 +154,7 @@ def follow(
 
     from registry.follow import follow as follow_alias
     from registry.follow import follow_once, stopped_by_signals
+    from registry.follow_metrics import FollowMetrics
     from registry.store import ALIASES, ModelStore
     from spect.errors import ConfigurationError
 
@@ -160,8 +165,13 @@ def follow(
         typer.echo(f"{directory} serves version {followed.bundle.version}{'' if followed.changed else ', unchanged'}")
         return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    metrics = FollowMetrics()
+    if metrics_port is not None:
+        metrics.serve(metrics_host, metrics_port)
     with stopped_by_signals() as stop:
-        follow_alias(lambda: ModelStore(name=name), alias, directory, stop=stop, interval_seconds=interval)
+        follow_alias(
+            lambda: ModelStore(name=name), alias, directory, stop=stop, interval_seconds=interval, metrics=metrics
+        )
 
 
 def build(

@@ -1,9 +1,8 @@
 """`synspect serve`: check everything that can be checked, then run the server and, if asked, the follower beside it."""
 
 import contextlib
+import logging
 import signal
-import subprocess
-import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from synspect.server_process import ServerOptions, ServerProcess
+    from synspect.sidecar import Sidecar
 
 
 class Alias(StrEnum):
@@ -24,7 +24,6 @@ class Alias(StrEnum):
 
 
 _WATCH_SECONDS = 0.5
-_RESTART_SECONDS = 5.0
 
 
 def serve(
@@ -33,6 +32,9 @@ def serve(
     ] = None,
     follow: Annotated[Alias | None, typer.Option(help="Follow this alias of the registry.")] = None,
     name: Annotated[str, typer.Option(help="Registered model that --follow follows.")] = "synspect",
+    follow_metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the follower's own /metrics; nowhere if absent.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
     workers: Annotated[
@@ -43,20 +45,24 @@ def serve(
     """Serve synthetic slices over HTTP until Ctrl-C.
 
     With --follow, DIR of --bundle (or a directory under SYNSPECT_HOME) is kept at the alias, and the server changes
-    over to a new version without a failed request.
+    over to a new version without a failed request. The follower is a process beside the server, started again when it
+    ends.
 
     Example: synspect serve --follow champion --workers 2
     """
     from serving.settings import load_settings
     from synspect.server_process import ServerOptions, check_port_free
+    from synspect.sidecar import build_follower
 
     address = "127.0.0.1" if host == "localhost" else host
     settings = load_settings()
     directory = bundle or (_followed_directory(name, follow) if follow is not None else settings.find_bundle_dir())
     check_port_free(address, port)
+    if follow_metrics_port is not None:
+        check_port_free("127.0.0.1", follow_metrics_port)
     if follow is not None:
         _check_registry_installed()
-    _check_model(directory, may_be_empty=follow is not None, require_gpu=require_gpu or settings.require_gpu)
+    _check_model(directory, is_followed=follow is not None, require_gpu=require_gpu or settings.require_gpu)
     options = ServerOptions(
         bundle_dir=directory,
         host=address,
@@ -64,7 +70,9 @@ def serve(
         workers=workers or settings.workers,
         require_gpu=require_gpu or settings.require_gpu,
     )
-    follower = _Follower(follow, directory, name=name) if follow is not None else None
+    follower = None
+    if follow is not None:
+        follower = build_follower(follow, directory, name=name, metrics_port=follow_metrics_port)
     raise typer.Exit(_run(options, follower))
 
 
@@ -83,22 +91,30 @@ def _check_registry_installed() -> None:
         raise ConfigurationError("--follow needs the registry's packages; pip install 'synspect[registry]'")
 
 
-def _check_model(directory: Path, *, may_be_empty: bool, require_gpu: bool) -> None:
-    """Open the bundle once, here, where what is wrong can be said in one line."""
+def _check_model(directory: Path, *, is_followed: bool, require_gpu: bool) -> None:
+    """Open the bundle once, here, where what is wrong can be said in one line; a follower mends what it can."""
     from registry.bundle.generator import is_gpu_plausible
-    from serving.swap import identify, open_model
-    from spect.errors import DeviceError
+    from registry.bundle.served_model import open_model
+    from serving.swap import identify
+    from spect.errors import BundleError, DeviceError
 
-    if may_be_empty and identify(directory) is None:
+    if is_followed and identify(directory) is None:
         if require_gpu and not is_gpu_plausible():
             raise DeviceError("a GPU was required and this machine shows none; drop --require-gpu or use another")
         return
-    open_model(directory, require_gpu=require_gpu)
+    try:
+        open_model(directory, require_gpu=require_gpu)
+    except BundleError as error:
+        if not is_followed:
+            raise
+        typer.echo(f"{error}; not ready until the follower has fetched it", err=True)
 
 
-def _run(options: "ServerOptions", follower: "_Follower | None") -> int:
+def _run(options: "ServerOptions", follower: "Sidecar | None") -> int:
     from synspect.server_process import ServerProcess
 
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("synspect").setLevel(logging.INFO)
     stopping = _StopRequest()
     with contextlib.ExitStack() as stack:
         if follower is not None:
@@ -133,38 +149,3 @@ class _StopRequest:
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.is_set = True
-
-
-class _Follower:
-    """`synspect registry follow` as a sidecar: the server goes on when it ends, and it is started again."""
-
-    def __init__(self, alias: str, directory: Path, *, name: str) -> None:
-        main = "from synspect.cli import main; main()"
-        followed = ["registry", "follow", alias, str(directory.absolute()), "--name", name]
-        self.command = [sys.executable, "-c", main, *followed]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._restart_at = 0.0
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self.command, start_new_session=True)
-
-    def restart_if_dead(self) -> None:
-        if self._process is None or self._process.poll() is None:
-            return
-        now = time.monotonic()
-        if not self._restart_at:
-            self._restart_at = now + _RESTART_SECONDS
-            typer.echo(f"the follower ended; it starts again in {_RESTART_SECONDS:g} s", err=True)
-        elif now >= self._restart_at:
-            self._restart_at = 0.0
-            self.start()
-
-    def stop(self) -> None:
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()

@@ -4,18 +4,26 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
-import registry.follow
 from registry.bundle.directory import Bundle, load_bundle
+from registry.bundle.hold import remove_unless_held
+from registry.bundle.promotion_note import PromotionNote
+from registry.bundle.served_model import ServedModel, open_model
 from registry.follow import compute_pause, follow, follow_once, stopped_by_signals
+from registry.follow_metrics import FAILURE_REASONS, FollowMetrics
+from registry.followed_directory import FollowedDirectory
 from registry.promotion import judge_version, promote, rollback
 from registry.store import CANDIDATE, CHAMPION, ModelStore
-from spect.errors import BundleError, RegistryError
-from tests.support.tiny_bundle import build_tiny_bundle
+from spect.errors import BundleError, FollowError, InvalidOutputError, RegistryError
+from tests.support.drift_samples import make_profile
+from tests.support.follower_process import run_follower, serving_process
+from tests.support.tiny_bundle import build_tiny_bundle, unbounded_graph
 
 
 @pytest.fixture
@@ -29,10 +37,14 @@ def directory(tmp_path: Path) -> Path:
 
 
 def _champion(store: ModelStore, directory: Path, number: int) -> Bundle:
-    bundle = build_tiny_bundle(directory / f"b{number}", card=f"# {number}\n")
+    bundle = build_tiny_bundle(directory / f"b{number}", card=f"# {number}\n", profile=make_profile().to_json())
     version = store.register_bundle(bundle)
     promote(store, version, report=judge_version(store, version), who="ada")
     return bundle
+
+
+def _kept(directory: Path) -> list[str]:
+    return sorted(path.name.split("-")[0] for path in (directory / "versions").iterdir())
 
 
 def test_the_champion_arrives_with_its_promotion(store: ModelStore, directory: Path, tmp_path: Path) -> None:
@@ -73,7 +85,7 @@ def test_a_new_champion_and_a_rollback_are_followed(store: ModelStore, directory
 def test_an_override_after_the_fact_changes_the_note_alone(store: ModelStore, directory: Path, tmp_path: Path) -> None:
     _champion(store, tmp_path, 1)
     follow_once(store, CHAMPION, directory)
-    second = store.register_bundle(build_tiny_bundle(tmp_path / "second", card="# second\n"))
+    second = store.register_bundle(build_tiny_bundle(tmp_path / "second", profile=make_profile().to_json()))
     store.set_alias(CHAMPION, second)
 
     followed = follow_once(store, CHAMPION, directory)
@@ -82,10 +94,8 @@ def test_an_override_after_the_fact_changes_the_note_alone(store: ModelStore, di
     assert (followed.bundle.version, followed.bundle.promotion.promotion) == (second, "outside")
 
 
-def test_the_candidate_can_be_followed_before_any_promotion(
-    store: ModelStore, directory: Path, tiny_bundle: Bundle
-) -> None:
-    store.register_bundle(tiny_bundle)
+def test_the_candidate_can_be_followed_before_any_promotion(store: ModelStore, directory: Path, tmp_path: Path) -> None:
+    store.register_bundle(build_tiny_bundle(tmp_path / "b", profile=make_profile().to_json()))
 
     followed = follow_once(store, CANDIDATE, directory)
 
@@ -127,32 +137,182 @@ def test_the_last_three_versions_are_kept(store: ModelStore, directory: Path, tm
         _champion(store, tmp_path, number)
         follow_once(store, CHAMPION, directory)
 
-    kept = sorted(path.name.split("-")[0] for path in (directory / "versions").iterdir())
-    assert kept == ["3", "4", "5"]
+    assert _kept(directory) == ["3", "4", "5"]
 
 
-class Cut(Exception):  # noqa: N818 — stands for a killed process, not for an error of ours
-    """The process dies here."""
-
-
-@pytest.mark.parametrize("step", ["save_promotion_note", "_switch", "_prune"])
-def test_a_follower_killed_between_two_steps_can_be_repeated(
-    store: ModelStore, directory: Path, tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", ["download", "switch", "prune"])
+def test_a_follower_killed_at_any_step_can_be_repeated(
+    store: ModelStore, directory: Path, tmp_path: Path, step: str
 ) -> None:
     _champion(store, tmp_path, 1)
     follow_once(store, CHAMPION, directory)
     _champion(store, tmp_path, 2)
 
-    def die(*_: object) -> None:
-        raise Cut
+    killed = run_follower(store.uri, directory, "die", step)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(registry.follow, step, die)
-        with pytest.raises(Cut):
-            follow_once(store, CHAMPION, directory)
-
-    assert load_bundle(directory).version == ("2" if step == "_prune" else "1")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert load_bundle(directory).version == ("2" if step == "prune" else "1")
     assert follow_once(store, CHAMPION, directory).bundle.version == "2"
+    assert not [path for path in (directory / "versions").iterdir() if path.name.startswith(".incoming-")]
+    assert sorted(path.name for path in directory.iterdir()) == [".lock", "current", "versions"]
+
+
+def test_a_full_disk_is_one_line_and_the_directory_keeps_what_it_had(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    """The kernel's limit on a file's size fails a write as a full disk does."""
+    _champion(store, tmp_path, 1)
+    follow_once(store, CHAMPION, directory)
+    _champion(store, tmp_path, 2)
+
+    said = run_follower(store.uri, directory, "limit", str(64 * 1024))
+
+    assert said.stdout.startswith(f"FollowError: {directory} cannot be kept (File too large); make it a directory that")
+    assert load_bundle(directory).version == "1"
+    assert len(list((directory / "versions").iterdir())) == 1
+    assert follow_once(store, CHAMPION, directory).bundle.version == "2"
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(store: ModelStore, tmp_path: Path) -> None:
+    _champion(store, tmp_path, 1)
+    (tmp_path / "file").write_text("mine")
+
+    with pytest.raises(FollowError, match=r"file/followed cannot be kept \(Not a directory\); make it a directory"):
+        follow_once(store, CHAMPION, tmp_path / "file" / "followed")
+
+
+@pytest.mark.parametrize("name", ["current", "versions"])
+def test_what_lies_where_a_follower_would_write_is_not_touched(
+    store: ModelStore, directory: Path, tmp_path: Path, name: str
+) -> None:
+    _champion(store, tmp_path, 1)
+    directory.mkdir()
+    (directory / name).write_text("mine")
+
+    with pytest.raises(FollowError, match=f"{name} is no"):
+        follow_once(store, CHAMPION, directory)
+    assert (directory / name).read_text() == "mine"
+
+
+def test_a_lock_file_that_leads_elsewhere_is_not_followed(store: ModelStore, directory: Path, tmp_path: Path) -> None:
+    _champion(store, tmp_path, 1)
+    directory.mkdir()
+    (tmp_path / "precious").write_text("mine")
+    (directory / ".lock").symlink_to(tmp_path / "precious")
+
+    with pytest.raises(FollowError, match="cannot be kept"):
+        follow_once(store, CHAMPION, directory)
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_links_among_the_versions_are_removed_and_never_what_they_lead_to(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    _champion(store, tmp_path, 1)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "data").write_text("mine")
+    (directory / "versions").mkdir(parents=True)
+    for name in (".incoming-0", "a", "b", "c", "d"):
+        (directory / "versions" / name).symlink_to(precious)
+
+    follow_once(store, CHAMPION, directory)
+
+    assert load_bundle(directory).version == "1"
+    assert (precious / "data").read_text() == "mine"
+    assert not (directory / "versions" / ".incoming-0").is_symlink()
+
+
+def test_a_current_link_that_leads_out_of_the_directory_is_set_right(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    _champion(store, tmp_path, 1)
+    follow_once(store, CHAMPION, directory)
+    outside = shutil.copytree((directory / "current").resolve(), tmp_path / "outside")
+    (directory / "current").unlink()
+    (directory / "current").symlink_to(outside)
+
+    assert follow_once(store, CHAMPION, directory).changed
+    assert (directory / "current").resolve().parent == (directory / "versions").resolve()
+
+
+def test_a_pair_that_a_server_holds_is_kept_until_it_lets_go(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    _champion(store, tmp_path, 1)
+    follow_once(store, CHAMPION, directory)
+    served: ServedModel | None = open_model(directory, threads=1)
+    for number in range(2, 6):
+        _champion(store, tmp_path, number)
+        follow_once(store, CHAMPION, directory)
+    assert _kept(directory) == ["1", "3", "4", "5"]
+
+    assert served is not None
+    assert served.version == "1"
+    del served
+    _champion(store, tmp_path, 6)
+    follow_once(store, CHAMPION, directory)
+
+    assert _kept(directory) == ["4", "5", "6"]
+
+
+def test_a_pair_that_another_process_serves_is_kept_until_that_process_is_killed(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    _champion(store, tmp_path, 1)
+    pair = Path(follow_once(store, CHAMPION, directory).bundle.path).parent
+    with serving_process(directory) as server:
+        assert not remove_unless_held(pair)
+        assert load_bundle(pair).version == "1"
+        server.kill()
+        server.wait()
+        assert remove_unless_held(pair)
+    assert not pair.exists()
+
+
+def test_a_broken_pair_in_use_is_replaced_by_another_and_not_changed(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    _champion(store, tmp_path, 1)
+    follow_once(store, CHAMPION, directory)
+    served = open_model(directory, threads=1)
+    before = (directory / "current").resolve()
+    (before / "bundle" / "card.md").write_text("broken")
+
+    assert follow_once(store, CHAMPION, directory).changed
+    assert served.version == "1"
+    assert before.is_dir()
+    assert (directory / "current").resolve() != before
+
+
+def test_the_order_of_use_survives_a_clock_that_was_set_back(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    _champion(store, tmp_path, 1)
+    follow_once(store, CHAMPION, directory)
+    ahead = time.time() + 86_400
+    os.utime((directory / "current").resolve(), (ahead, ahead))  # written while the clock was a day ahead
+
+    for number in range(2, 5):
+        _champion(store, tmp_path, number)
+        follow_once(store, CHAMPION, directory)
+
+    assert _kept(directory) == ["2", "3", "4"]
+
+
+def test_a_version_that_cannot_be_served_never_reaches_the_directory(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    """Its digests are right and its graph opens; what it makes is out of range, or its profile says nothing."""
+    _champion(store, tmp_path, 1)
+    follow_once(store, CHAMPION, directory)
+    for name, broken in {"profile": {"profile": b"{}"}, "range": {"graph": unbounded_graph()}}.items():
+        bundle = build_tiny_bundle(tmp_path / name, **{"profile": make_profile().to_json()} | broken)
+        store.set_alias(CHAMPION, store.register_bundle(bundle))
+
+        with pytest.raises((BundleError, InvalidOutputError), match=r"profile cannot be used|out of range"):
+            follow_once(store, CHAMPION, directory)
+        assert load_bundle(directory).version == "1"
 
 
 def test_a_reader_never_finds_the_link_missing_or_broken(store: ModelStore, directory: Path, tmp_path: Path) -> None:
@@ -172,7 +332,7 @@ def test_a_reader_never_finds_the_link_missing_or_broken(store: ModelStore, dire
     reader = threading.Thread(target=read)
     reader.start()
     for turn in range(500):
-        registry.follow._switch(directory, pairs[turn % 2])
+        FollowedDirectory(directory).switch(pairs[turn % 2])
     stop.set()
     reader.join()
 
@@ -182,8 +342,70 @@ def test_a_reader_never_finds_the_link_missing_or_broken(store: ModelStore, dire
 
 def test_two_followers_of_one_directory_do_not_meet(store: ModelStore, directory: Path, tmp_path: Path) -> None:
     _champion(store, tmp_path, 1)
-    with registry.follow._locked(directory), pytest.raises(RegistryError, match="another process follows into"):
+    with (
+        FollowedDirectory(directory).locked(),
+        pytest.raises(FollowError, match="another process follows into"),
+    ):
         follow_once(store, CHAMPION, directory)
+    assert follow_once(store, CHAMPION, directory).changed
+
+
+def _read(metrics: FollowMetrics) -> dict[str, float]:
+    return {
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
+        for line in generate_latest(metrics.registry).decode().splitlines()
+        if not line.startswith("#") and "_created" not in line
+    }
+
+
+def test_every_series_is_there_before_anything_happened() -> None:
+    assert _read(FollowMetrics()) == {
+        "synspect_follow_last_success_timestamp_seconds": 0,
+        "synspect_follow_switches_total": 0,
+        **{f'synspect_follow_failures_total{{reason="{reason}"}}': 0 for reason in FAILURE_REASONS},
+    }
+
+
+def test_failures_are_counted_by_their_reason_and_a_success_says_what_is_held(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    metrics, stop = FollowMetrics(), threading.Event()
+    looks = iter(["away", "open", "broken", "taken", "there"])
+
+    def open_store() -> ModelStore:
+        if next(looks) == "away":
+            raise RegistryError("MLflow is away")
+        return LookingStore(store.uri)
+
+    class LookingStore(ModelStore):
+        def download(self, version: str, directory: Path) -> Bundle:
+            look = next(looks)
+            if look == "broken":
+                raise BundleError("broken")
+            if look == "taken":
+                raise OSError(28, "No space left on device")
+            stop.set()
+            return super().download(version, directory)
+
+    _champion(store, tmp_path, 1)
+    before = time.time()
+    follow(open_store, CHAMPION, directory, stop=stop, interval_seconds=0.01, metrics=metrics)
+
+    read = _read(metrics)
+    for reason in FAILURE_REASONS:
+        assert read[f'synspect_follow_failures_total{{reason="{reason}"}}'] == 1
+    assert read['synspect_follow_version_info{alias="champion",promotion="gates",version="1"}'] == 1
+    assert read["synspect_follow_switches_total"] == 1
+    assert before - 1 <= read["synspect_follow_last_success_timestamp_seconds"] <= time.time()
+
+
+def test_the_version_before_is_no_longer_told() -> None:
+    metrics = FollowMetrics()
+    for version in ("1", "2"):
+        metrics.set_version(CHAMPION, PromotionNote(version=version, promotion="gates"))
+
+    told = [name for name in _read(metrics) if name.startswith("synspect_follow_version_info")]
+    assert told == ['synspect_follow_version_info{alias="champion",promotion="gates",version="2"}']
 
 
 def test_a_registry_that_is_away_never_ends_a_follower(store: ModelStore, directory: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from registry.bundle.directory import Bundle
 from registry.bundle.generator import is_gpu_plausible
 from registry.bundle.promotion_note import PROMOTION_NAME, PromotionNote, save_promotion_note
+from registry.bundle.served_model import ServedModel, open_model
 from serving.problems import NotReadyError
-from serving.swap import ModelSlot, ServedModel, open_model
+from serving.swap import ModelSlot
 from spect.conditions import CONDITIONS
 from spect.errors import BundleError, DeviceError
 from tests.support.followed_directory import make_pair, switch

@@ -146,6 +146,16 @@ def build_graph(*, output_gain: float = 1.0) -> bytes:
     return content
 
 
+def unbounded_graph() -> bytes:
+    """The graph without its last bound, and too loud: sound in every other respect."""
+    model = onnx.load_model_from_string(build_graph(output_gain=10.0))
+    (bound,) = [node for node in model.graph.node if node.op_type == "Clip"]
+    bound.op_type = "Identity"
+    del bound.input[1:]
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
 def tiny_manifest_fields() -> dict[str, Any]:
     """Everything a manifest says except the digests."""
     return {
@@ -232,10 +242,11 @@ def build_tiny_bundle(
     changes: Mapping[tuple[str, str], Mapping[str, Any] | None] | None = None,
     output_gain: float = 1.0,
     profile: bytes = b"{}",
+    graph: bytes | None = None,
     card: str = "# A tiny generator made by hand\n",
 ) -> Bundle:
     """Write the tiny bundle; two with equal arguments are equal byte for byte."""
-    graph = build_graph(output_gain=output_gain)
+    graph = graph or build_graph(output_gain=output_gain)
     staged = destination.parent / f"{destination.name}-{GENERATOR_NAME}"
     staged.parent.mkdir(parents=True, exist_ok=True)
     staged.write_bytes(graph)

@@ -1,0 +1,138 @@
+"""A followed directory on disk: pairs that never change, a link that is switched in one step, one follower at a time.
+
+DIR/versions/<name>/ holds a pair, `bundle/` and `promotion.json`; DIR/current is a symbolic link to one of them.
+Servers read through the link and need neither MLflow nor a follower.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from registry.bundle.directory import CURRENT_NAME, Bundle, load_bundle
+from registry.bundle.hold import remove_unless_held
+from registry.bundle.promotion_note import PromotionNote
+from spect.errors import BundleError, FollowError
+
+log = logging.getLogger(__name__)
+
+VERSIONS_NAME = "versions"
+KEPT_PAIRS = 3
+_LOCK_NAME = ".lock"
+_INCOMING = ".incoming-"
+
+
+class FollowedDirectory:
+    """The directory that one follower keeps and any number of servers read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.versions = path / VERSIONS_NAME
+        self._current = path / CURRENT_NAME
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the directory where it is not there, and keep other followers out of it.
+
+        Raises
+        ------
+        FollowError
+            Another process follows into it, or something else lies where its files would go.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        # Never through a link: a lock file that leads elsewhere would be another one's file.
+        descriptor = os.open(self.path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            self._lock(descriptor)
+            self._check_place()
+            yield
+        finally:
+            os.close(descriptor)
+
+    def load_current(self) -> Bundle | None:
+        """Return what the link leads to, verified; None where there is nothing, or nothing that may be served."""
+        if not self._current.is_symlink() or self._current.readlink().parent != Path(VERSIONS_NAME):
+            return None
+        try:
+            return load_bundle(self.path)
+        except BundleError as error:
+            log.warning("what %s holds is fetched again: %s", self.path, error)
+            return None
+
+    def find_pair(self, name: str, note: PromotionNote, manifest_sha256: str) -> Path | None:
+        """Return a whole pair of this name that lies here already."""
+        for pair in self.versions.glob(f"{name}*"):
+            try:
+                bundle = load_bundle(pair)
+                if not pair.is_symlink() and (bundle.manifest_sha256, bundle.promotion) == (manifest_sha256, note):
+                    return pair
+            except BundleError as error:
+                log.warning("%s is not used again: %s", pair, error)
+        return None
+
+    @contextmanager
+    def incoming(self) -> Iterator[Path]:
+        """Yield a new directory to fill, and remove it with those that killed followers left, unless it was kept."""
+        self.versions.mkdir(exist_ok=True)
+        for leftover in self.versions.glob(f"{_INCOMING}*"):
+            remove_unless_held(leftover)
+        incoming = self.versions / f"{_INCOMING}{uuid.uuid4().hex[:8]}"
+        try:
+            yield incoming
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+
+    def keep(self, incoming: Path, name: str) -> Path:
+        """Give a filled directory its name; where that is taken by a broken pair, which may be in use, one like it."""
+        pair = self.versions / name
+        if os.path.lexists(pair):
+            pair = self.versions / f"{name}-{uuid.uuid4().hex[:4]}"
+        incoming.rename(pair)
+        return pair
+
+    def switch(self, pair: Path) -> None:
+        """Point `current` to a pair in one step: a reader sees the old pair or the new one, never neither."""
+        self._make_newest(pair)
+        link = self.path / f".{CURRENT_NAME}-{uuid.uuid4().hex[:8]}"
+        link.symlink_to(Path(VERSIONS_NAME) / pair.name)
+        link.replace(self._current)
+
+    def prune(self, current: Path) -> None:
+        """Remove all but the newest pairs; never the current one, nor one that a server holds."""
+        others = [pair for pair in self.versions.iterdir() if pair != current]
+        others.sort(key=_age, reverse=True)
+        for pair in others[KEPT_PAIRS - 1 :]:
+            try:
+                if not remove_unless_held(pair):
+                    log.info("%s is kept: a server still holds it", pair)
+            except OSError as error:
+                log.warning("%s cannot be removed (%s); look at its owner", pair, error.strerror)
+        for link in self.path.glob(f".{CURRENT_NAME}-*"):
+            link.unlink()  # left by a switch that was cut off
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FollowError(f"another process follows into {self.path}; stop it or choose another one") from None
+
+    def _check_place(self) -> None:
+        if self.versions.is_symlink() or (self.versions.exists() and not self.versions.is_dir()):
+            raise FollowError(f"{self.versions} is not a directory of its own; move it away, or choose another one")
+        if self._current.exists() and not self._current.is_symlink():
+            raise FollowError(f"{self._current} is no link of a follower; move it away, or choose another directory")
+
+    def _make_newest(self, pair: Path) -> None:
+        """Order by use and not by the clock, which may have been set back."""
+        newest = max((_age(other) for other in self.versions.iterdir() if other != pair), default=0)
+        moment = max(time.time_ns(), newest + 1)
+        os.utime(pair, ns=(moment, moment))
+
+
+def _age(pair: Path) -> int:
+    return pair.lstat().st_mtime_ns
