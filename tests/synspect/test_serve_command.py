@@ -1,16 +1,38 @@
 """`synspect serve`: what runs beside the server."""
 
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
 from typer.testing import CliRunner
 
+from registry.bundle.directory import load_bundle
+from registry.promotion import judge_version, promote
+from registry.store import ModelStore
 from synspect.cli import app
-from synspect.commands.serve import Alias, _followed_directory, _Follower
+from synspect.commands.serve import Alias, _followed_directory
+from synspect.server_process import find_free_port
+from synspect.sidecar import Sidecar, build_follower
+from tests.support.drift_samples import make_profile
+from tests.support.tiny_bundle import build_tiny_bundle
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_follower_is_the_registry_command_for_that_model_and_alias(tmp_path) -> None:
-    follower = _Follower(Alias.CANDIDATE, tmp_path / "served", name="mine")
+    follower = build_follower(Alias.CANDIDATE, tmp_path / "served", name="mine", metrics_port=9000)
 
-    assert follower.command[3:] == ["registry", "follow", "candidate", str(tmp_path / "served"), "--name", "mine"]
-    understood = CliRunner().invoke(app, [*follower.command[3:], "--help"])
+    arguments = list(follower.command[3:])
+    assert arguments[:6] == ["registry", "follow", "candidate", str(tmp_path / "served"), "--name", "mine"]
+    understood = CliRunner().invoke(app, [*arguments, "--help"])
     assert understood.exit_code == 0
 
 
@@ -18,3 +40,112 @@ def test_two_models_are_not_followed_into_one_directory(tmp_path, monkeypatch) -
     monkeypatch.setenv("SYNSPECT_HOME", str(tmp_path))
 
     assert _followed_directory("mine", Alias.CHAMPION) != _followed_directory("synspect", Alias.CHAMPION)
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _running(command: list[str], *, first_pause_seconds: float = 0.1) -> Iterator[Sidecar]:
+    sidecar = Sidecar("the sleeper", command, first_pause_seconds=first_pause_seconds)
+    sidecar.start()
+    try:
+        yield sidecar
+    finally:
+        sidecar.stop()
+
+
+def test_a_sidecar_that_is_killed_runs_again_and_ends_when_asked(caplog) -> None:
+    with _running(["sleep", "600"]) as sidecar:
+        first = sidecar.pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+
+        def runs_again() -> bool:
+            sidecar.restart_if_dead()
+            return sidecar.pid not in {None, first}
+
+        _wait_for(runs_again, 10)
+        assert "the sleeper ended (signal 9); it starts again in 0.1 s" in caplog.text
+    assert sidecar.pid is None
+
+
+def test_a_sidecar_that_ends_at_once_is_started_after_ever_longer_pauses(caplog) -> None:
+    with _running(["false"]) as sidecar:
+
+        def ended_three_times() -> bool:
+            sidecar.restart_if_dead()
+            return caplog.text.count("ended (exit code 1)") == 3
+
+        _wait_for(ended_three_times, 20)
+    for pause in ("0.1", "0.2", "0.4"):
+        assert f"starts again in {pause} s" in caplog.text
+
+
+def _promote(store: ModelStore, directory: Path, *, gain: float) -> str:
+    bundle = build_tiny_bundle(directory, profile=make_profile().to_json(), output_gain=gain)
+    version = store.register_bundle(bundle)
+    promote(store, version, report=judge_version(store, version), who="ada")
+    return version
+
+
+def _served_version(url: str) -> str:
+    with contextlib.suppress(httpx.HTTPError):
+        answer = httpx.get(f"{url}/v1/model", timeout=5, trust_env=False)
+        if answer.status_code == httpx.codes.OK:
+            return str(answer.json()["version"])
+    return ""
+
+
+def _find_follower(process: psutil.Process) -> psutil.Process | None:
+    for child in process.children():
+        with contextlib.suppress(psutil.Error):
+            if "follow" in child.cmdline():
+                return child
+    return None
+
+
+@pytest.mark.e2e
+def test_a_killed_follower_runs_again_while_the_server_answers(mlflow_uri: str, tmp_path: Path) -> None:
+    store = ModelStore(mlflow_uri)
+    _promote(store, tmp_path / "first", gain=1.0)
+    port, metrics_port = find_free_port(preferred=0), find_free_port(preferred=0)
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-c", "from synspect.cli import main; main()", "serve", "--follow", "champion"]
+    command += ["--port", str(port), "--follow-metrics-port", str(metrics_port)]
+    environment = os.environ | {"SYNSPECT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "log").open("wb") as log:
+        serving = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    try:
+        _wait_for(lambda: _served_version(url) == "1", 90)
+        parent = psutil.Process(serving.pid)
+        first = _find_follower(parent)
+        assert first is not None
+        first.kill()
+        second = _promote(store, tmp_path / "second", gain=0.9)
+        assert _served_version(url) == "1"
+
+        _wait_for(lambda: _served_version(url) == second, 90)
+
+        follower = _find_follower(parent)
+        assert follower is not None
+        assert follower.pid != first.pid
+        told = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5, trust_env=False).text
+        assert f'synspect_follow_version_info{{alias="champion",promotion="gates",version="{second}"}} 1.0' in told
+    finally:
+        serving.terminate()
+        code = serving.wait(timeout=60)
+    assert code == 0
+    assert not follower.is_running()
+    said = (tmp_path / "log").read_text()
+    assert "the follower ended (signal 9); it starts again in 1 s" in said
+    assert "Traceback" not in said
+    assert load_bundle(_home(tmp_path)).version == second
+
+
+def _home(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "followed" / "synspect" / "champion"
