@@ -1,15 +1,25 @@
-"""Build a Bento: the champion's bundle, the service and the domain, without torch or MLflow."""
+"""Build a Bento: the champion's bundle, the service and the domain, without torch or MLflow.
 
+The same champion and the same commit give the same Bento, byte for byte, but for the time in its `bento.yaml`, which
+BentoML writes (BentoML 1.4).
+"""
+
+import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.bundle.directory import BUNDLE_NAME, Bundle, load_bundle
+from registry.bundle.directory import BUNDLE_NAME, Bundle, compute_sha256, load_bundle
 from registry.bundle.promotion_note import PROMOTION_NAME, save_promotion_note
+from registry.bundle.served_model import NO_PROMOTION
+from spect.commit import git_commit
 from spect.errors import ConfigurationError, RegistryError, ServiceError
 
 BENTOFILE_NAME = "bentofile.yaml"
@@ -28,6 +38,7 @@ class BuiltBento:
     tag: str
     version: str
     sha256: str
+    was_there: bool  # the store held exactly this Bento already
 
 
 def build_bento(*, name: str = "synspect", bundle_directory: Path | None = None) -> BuiltBento:
@@ -40,7 +51,7 @@ def build_bento(*, name: str = "synspect", bundle_directory: Path | None = None)
     BundleError
         If the bundle does not verify.
     ServiceError
-        If BentoML cannot build it.
+        If BentoML cannot build it, or holds another Bento under this tag.
     """
     bentofile = _ROOT / BENTOFILE_NAME
     if not bentofile.is_file():
@@ -50,8 +61,42 @@ def build_bento(*, name: str = "synspect", bundle_directory: Path | None = None)
         bundle = _bake_bundle(context / BAKED, name=name, bundle_directory=bundle_directory)
         _pack_sources(context)
         shutil.copyfile(bentofile, context / BENTOFILE_NAME)
-        tag = _run_bentoml(context, bundle)
-    return BuiltBento(tag=tag, version=bundle.version, sha256=bundle.sha256)
+        labels = _labels(bundle, content_sha256=_digest_tree(context))
+        tag, was_there = _build(context, name_version(bundle, labels), labels)
+    return BuiltBento(tag=tag, version=bundle.version, sha256=bundle.sha256, was_there=was_there)
+
+
+def name_version(bundle: Bundle, labels: Mapping[str, str]) -> str:
+    """Return the Bento's version: the model's and the commit's; the digest of what is inside where no commit names it.
+
+    "3-0123456789ab", "unregistered.01234567-0123456789ab", "3-0123456789ab-dirty.01234567".
+    """
+    model = bundle.version if bundle.promotion else f"{bundle.version}.{bundle.manifest_sha256[:8]}"
+    commit, _, dirty = labels["git-commit"].partition("-")
+    version = f"{model}-{commit[:12]}"
+    if dirty or commit == "unknown":
+        version += f"-{dirty or 'source'}.{labels['content-sha256'][:8]}"
+    return version.lower()
+
+
+def _labels(bundle: Bundle, *, content_sha256: str) -> dict[str, str]:
+    return {
+        "model-version": bundle.version,
+        "model-sha256": bundle.sha256,
+        "manifest-sha256": bundle.manifest_sha256,
+        "run-id": bundle.manifest.run_id,
+        "promotion": bundle.promotion.promotion if bundle.promotion else NO_PROMOTION,
+        "git-commit": git_commit(),
+        "content-sha256": content_sha256,
+    }
+
+
+def _digest_tree(directory: Path) -> str:
+    """Return one digest of every file's name and content."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(directory).as_posix()} {compute_sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _bake_bundle(pair: Path, *, name: str, bundle_directory: Path | None) -> Bundle:
@@ -81,24 +126,46 @@ def _pack_sources(context: Path) -> None:
     shutil.copyfile(_ROOT / "registry" / "__init__.py", context / "registry" / "__init__.py")
 
 
-def _run_bentoml(context: Path, bundle: Bundle) -> str:
-    labels = {
-        "model-version": bundle.version,
-        "model-sha256": bundle.sha256[:16],
-        "promotion": bundle.promotion.promotion if bundle.promotion else "none",
-    }
-    command = [sys.executable, "-m", "bentoml", "build", str(context), "--output", "tag"]
+def _build(context: Path, version: str, labels: Mapping[str, str]) -> tuple[str, bool]:
+    """Build a Bento of this version; return its tag, and whether exactly it was in the store already."""
+    command = ["build", str(context), "--version", version, "--output", "tag"]
     command += [part for key, value in labels.items() for part in ("--label", f"{key}={value}")]
+    finished = _run_bentoml(*command, context=context)
+    tags = [line.removeprefix("__tag__:") for line in finished.stdout.splitlines() if line.startswith("__tag__:")]
+    if finished.returncode == 0 and tags:
+        return tags[0], False
+    said = (finished.stderr or finished.stdout).strip().splitlines()
+    taken = re.search(r"'(\S+:\S+)' already exists", finished.stderr + finished.stdout)
+    if taken is None:
+        raise ServiceError(f"BentoML could not build the Bento: {said[-1] if said else 'it said nothing'}")
+    tag = taken.group(1)
+    if _find_content(tag, context) != labels["content-sha256"]:
+        raise ServiceError(f"the store holds another Bento as {tag}; remove it with: bentoml delete {tag}")
+    return tag, True
+
+
+def _find_content(tag: str, context: Path) -> str | None:
+    """Return the digest that a stored Bento is labelled with."""
+    finished = _run_bentoml("get", tag, "--output", "json", context=context)
+    try:
+        found: str | None = json.loads(finished.stdout)["labels"].get("content-sha256")
+    except (ValueError, KeyError):
+        return None
+    return found
+
+
+def _run_bentoml(*arguments: str, context: Path) -> "subprocess.CompletedProcess[str]":
     # BentoML imports the service to build it: from the context, not from where synspect was started.
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true"}
     try:
-        finished = subprocess.run(
-            command, cwd=context, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+        return subprocess.run(
+            [sys.executable, "-m", "bentoml", *arguments],
+            cwd=context,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ServiceError(f"BentoML did not build within {_TIMEOUT_SECONDS} s; look at the machine's load") from None
-    tags = [line.removeprefix("__tag__:") for line in finished.stdout.splitlines() if line.startswith("__tag__:")]
-    if finished.returncode != 0 or not tags:
-        said = (finished.stderr or finished.stdout).strip().splitlines()
-        raise ServiceError(f"BentoML could not build the Bento: {said[-1] if said else 'it said nothing'}")
-    return tags[0]
+        raise ServiceError(f"BentoML did not end within {_TIMEOUT_SECONDS} s; look at the machine's load") from None

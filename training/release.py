@@ -15,13 +15,14 @@ from registry.bundle.panel import Panel
 from registry.gates import GateReport
 from registry.policy import Policy, load_policy
 from registry.store import DEFAULT_NAME, ModelStore
+from spect.commit import git_commit
 from spect.conditions import CONDITIONS
 from spect.errors import BundleError, CohortError
 from spect.features import FEATURES
 from spect.profile import DEFAULT_PROFILE_SLICES, ReferenceProfile, ReferenceSample, build_profile
 from training.card import CardFacts, write_card
 from training.own_output import measure_own_output
-from training.run import RunDirectory, RunRecord, git_commit
+from training.run import RunDirectory, RunRecord
 from training.staging import StagedModel, describe_training_cohort, judge_panel, load_training_cohort, stage_run
 from training.tracking import replay
 from training.validation.figures import draw_measures_png, draw_synthetic_png

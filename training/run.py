@@ -1,7 +1,6 @@
 """A training run on disk: its configuration, metrics, checkpoints and figures; the only place that knows the paths."""
 
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -144,22 +143,6 @@ def default_run_path(name: str) -> Path:
     while path.exists():
         path, number = base.with_name(f"{base.name}-{number}"), number + 1
     return path
-
-
-def git_commit() -> str:
-    """Commit of the code, "-dirty" where tracked files differ; "unknown" outside a repository."""
-    code = Path(__file__).parent
-    try:
-        commit = _git("rev-parse", "HEAD", at=code)
-        changed = _git("status", "--porcelain", "--untracked-files=no", at=code)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{commit}-dirty" if changed else commit
-
-
-def _git(*arguments: str, at: Path) -> str:
-    done = subprocess.run(["git", *arguments], cwd=at, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def _read_json(path: Path) -> Any:  # noqa: ANN401 — JSON

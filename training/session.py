@@ -14,12 +14,13 @@ import torch
 from lightning_fabric import Fabric
 
 from cohort.store import Cohort, load_cohort
+from spect.commit import git_commit
 from spect.errors import RegistryError, RunError
 from spect.slices import FIELD_MM
 from training.config import TrainingConfig
 from training.loop import Outcome, ProgressReporter, TrainingLoop
 from training.prepare import Dataset, Prepared, prepare
-from training.run import RunDirectory, RunRecord, git_commit
+from training.run import RunDirectory, RunRecord
 from training.tracking import JsonlTracker, LiveTracker, RunTracker, TrackerGroup, forget_completeness
 
 TrackerName = Literal["mlflow", "none"]

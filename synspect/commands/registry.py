@@ -189,11 +189,12 @@ def build(
 
     built = build_bento(name=name, bundle_directory=bundle)
     if as_json:
-        typer.echo(json.dumps({"tag": built.tag, "version": built.version, "sha256": built.sha256}))
+        facts = {"tag": built.tag, "version": built.version, "sha256": built.sha256, "was_there": built.was_there}
+        typer.echo(json.dumps(facts))
     else:
-        Console(markup=False).print(
-            f"{built.tag} holds version {built.version}; serve it with: bentoml serve {built.tag}"
-        )
+        before = " (it was built before)" if built.was_there else ""
+        console = Console(markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{built.tag} holds version {built.version}{before}; serve it with: bentoml serve {built.tag}")
 
 
 def _resolve(store: "ModelStore", version: str) -> str:

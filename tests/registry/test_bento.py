@@ -1,6 +1,8 @@
 """The Bento holds the champion and what serves it, and nothing that trains or talks to a registry."""
 
+import contextlib
 import importlib.metadata
+import io
 import json
 import os
 import re
@@ -9,16 +11,25 @@ import subprocess
 import sys
 import time
 import urllib.request
+import venv
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 from packaging.requirements import Requirement
 
-from registry.bento import BENTOFILE_NAME, build_bento
+from registry.bento import BENTOFILE_NAME, BuiltBento, build_bento, name_version
+from registry.bundle.directory import Bundle
+from registry.bundle.generator import ReleasedGenerator
+from registry.bundle.manifest import PARITY_LIMIT
+from registry.bundle.promotion_note import PromotionNote
 from registry.promotion import judge_version, promote
 from registry.store import ModelStore
+from spect.conditions import parse_condition
 from spect.errors import RegistryError
 from tests.support.drift_samples import make_profile
 from tests.support.tiny_bundle import build_tiny_bundle
@@ -66,6 +77,57 @@ def test_a_build_without_a_champion_is_one_line(mlflow_uri: str) -> None:
         build_bento()
 
 
+def test_a_bentos_version_names_the_model_and_the_commit(tiny_bundle: Bundle) -> None:
+    champion = replace(tiny_bundle, promotion=PromotionNote(version="3", promotion="gates"))
+    digest = tiny_bundle.manifest_sha256[:8]
+    for bundle, commit, version in (
+        (champion, "a" * 40, "3-aaaaaaaaaaaa"),
+        (champion, f"{'a' * 40}-dirty", "3-aaaaaaaaaaaa-dirty.12345678"),
+        (champion, "unknown", "3-unknown-source.12345678"),
+        (tiny_bundle, "a" * 40, f"unregistered.{digest}-aaaaaaaaaaaa"),
+    ):
+        assert name_version(bundle, {"git-commit": commit, "content-sha256": "1234567890"}) == version
+
+
+@pytest.fixture
+def champion(mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """A champion in a registry, and an empty store of Bentos."""
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    store = ModelStore(mlflow_uri)
+    bundle = build_tiny_bundle(tmp_path / "bundle", profile=make_profile().to_json())
+    version = store.register_bundle(bundle)
+    promote(store, version, report=judge_version(store, version), who="ada")
+    return bundle
+
+
+def _directory(built: BuiltBento) -> Path:
+    return Path(os.environ["BENTOML_HOME"]) / "bentos" / built.tag.replace(":", "/")
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
+
+
+@contextlib.contextmanager
+def _served(python: Path, tag: str, directory: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SYNSPECT_", "MLFLOW_", "PYTHONPATH"))}
+    environment |= {"BENTOML_DO_NOT_TRACK": "true"}
+    command = [str(python), "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=directory, env=environment)
+    try:
+        _wait_until_ready(url, server)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
 def _wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> None:
     for _ in range(120):
         if server.poll() is not None:
@@ -78,41 +140,91 @@ def _wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> None:
     pytest.fail("the server was not ready within a minute")
 
 
-@pytest.mark.e2e
-def test_a_bento_of_the_champion_serves_its_slices(
-    mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
-    store = ModelStore(mlflow_uri)
-    bundle = build_tiny_bundle(tmp_path / "bundle", profile=make_profile().to_json())
-    version = store.register_bundle(bundle)
-    promote(store, version, report=judge_version(store, version), who="ada")
+def _ask(url: str, bundle: Bundle) -> NDArray[np.float32]:
+    """Fetch 2 slices of COR/unilateral, seed 7, and check who answered."""
+    asked = {"level": "COR", "pattern": "unilateral", "count": 2, "seed": 7, "format": "npy"}
+    request = urllib.request.Request(  # noqa: S310 — loopback
+        f"{url}/v1/slices", json.dumps(asked).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 — loopback
+        assert answer.headers["X-Synspect-Model-Version"] == "1"
+        assert answer.headers["X-Synspect-Model-Sha256"] == bundle.sha256
+        counts: NDArray[np.float32] = np.load(io.BytesIO(answer.read()))
+    return counts
 
+
+@pytest.mark.e2e
+def test_a_bento_of_the_champion_serves_its_slices(champion: Bundle, tmp_path: Path) -> None:
     built = build_bento()
 
-    source = tmp_path / "bentoml" / "bentos" / built.tag.replace(":", "/") / "src"
-    assert built.version == version
-    assert not (source / "registry" / "store.py").exists()
-    assert not (source / "training").exists()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SYNSPECT_", "MLFLOW_"))}
-    environment |= {"BENTOML_DO_NOT_TRACK": "true"}
-    command = [sys.executable, "-m", "bentoml", "serve", built.tag, "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=tmp_path, env=environment)
-    try:
-        _wait_until_ready(url, server)
-        asked = {"level": "COR", "pattern": "unilateral", "count": 2, "seed": 7, "format": "json"}
-        request = urllib.request.Request(  # noqa: S310 — loopback
-            f"{url}/v1/slices", json.dumps(asked).encode(), {"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 — loopback
-            fields = json.load(answer)
-            assert answer.headers["X-Synspect-Model-Version"] == version
-            assert answer.headers["X-Synspect-Model-Sha256"] == bundle.sha256
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-    assert np.asarray(fields["counts"]).shape == (2, 64, 64)
+    listed = subprocess.run(
+        [sys.executable, "-m", "bentoml", "list", "--output", "json"], capture_output=True, text=True, check=True
+    )
+    assert [entry["tag"] for entry in json.loads(listed.stdout)] == [built.tag]
+    with _served(Path(sys.executable), built.tag, tmp_path) as url:
+        counts = _ask(url, champion)
+    np.testing.assert_array_equal(
+        counts, ReleasedGenerator(champion).generate(parse_condition("COR", "unilateral"), seed=7, count=2).counts
+    )
+
+
+@pytest.mark.e2e
+def test_a_bento_holds_what_serves_and_the_same_twice(
+    champion: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build_bento()
+    files = _files(_directory(first))
+
+    rooms = {Path(name).parts[1] for name in files if name.startswith("src/")}
+    assert rooms == {"bentofile.yaml", "models", "registry", "serving", "spect"}
+    registry_files = {name for name in files if name.startswith("src/registry/")}
+    assert {Path(name).parts[2] for name in registry_files} == {"__init__.py", "bundle"}
+    models = {Path(name).relative_to("src/models").as_posix() for name in files if name.startswith("src/models/")}
+    bundled = {*champion.manifest.files, "manifest.json"}
+    assert models == {"champion/promotion.json", *(f"champion/bundle/{name}" for name in bundled)}
+    assert not [name for name in files if name.endswith(".pyc") or "test" in name]
+    info = yaml.safe_load(files["bento.yaml"])
+    expected = {"model-version": "1", "model-sha256": champion.sha256, "run-id": "tiny", "promotion": "gates"}
+    assert expected.items() <= info["labels"].items()
+    assert info["labels"]["manifest-sha256"] == champion.manifest_sha256
+    assert info["version"] == first.tag.split(":")[1]
+    assert info["version"].startswith("1-")
+
+    again = build_bento()
+    assert (again.tag, again.was_there, first.was_there) == (first.tag, True, False)
+
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "elsewhere"))
+    elsewhere = _files(_directory(build_bento()))
+    told = (yaml.safe_load(elsewhere.pop("bento.yaml")), yaml.safe_load(files.pop("bento.yaml")))
+    assert elsewhere == files
+    for description in told:
+        del description["creation_time"]  # the one thing that BentoML writes anew each time
+    assert told[0] == told[1]
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.timeout(1200)
+def test_a_clean_environment_of_the_bentos_own_requirements_serves_the_same_slices(
+    champion: Bundle, tmp_path: Path
+) -> None:
+    """What the image does, without Docker: a fresh environment, the Bento's requirements and nothing else, serve."""
+    built = build_bento()
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    requirements = _directory(built) / "env" / "python" / "requirements.txt"
+    install = [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(requirements)]
+    installed = subprocess.run(install, capture_output=True, text=True, check=False)
+    if "No matching distribution" in installed.stderr:
+        pytest.skip("the package index is out of reach")
+    assert installed.returncode == 0, installed.stderr
+    for absent in ("torch", "mlflow", "synspect"):
+        found = subprocess.run([str(python), "-m", "pip", "show", absent], capture_output=True, check=False)
+        assert found.returncode != 0, absent
+
+    with _served(python, built.tag, tmp_path) as url:
+        counts = _ask(url, champion)
+
+    expected = ReleasedGenerator(champion).generate(parse_condition("COR", "unilateral"), seed=7, count=2).counts
+    # The package set is another one: equal within the parity limit, which on one machine has been equal to the bit.
+    assert np.abs(counts - expected).max() <= PARITY_LIMIT * champion.manifest.max_counts
