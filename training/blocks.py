@@ -75,13 +75,19 @@ class Texture(nn.Module):
         self.gain = nn.Parameter(torch.full((channels, 1, 1), TEXTURE_GAIN))
 
     def forward(self, features: Tensor, texture: Tensor) -> Tensor:
-        """Add `texture` (n, 1, t, t), brought to their resolution at unit variance, to features (n, c, r, r)."""
-        ratio = texture.shape[-1] / features.shape[-1]
-        if ratio > 1:
-            texture = functional.avg_pool2d(texture, int(ratio)) * ratio
-        elif ratio < 1:
-            texture = functional.interpolate(texture, scale_factor=1 / ratio, mode="bilinear", align_corners=False)
+        """Add `texture` (n, 1, t, t), brought to their resolution, to features (n, c, r, r)."""
+        texture = resize_texture(texture, features.shape[-1])
         return features + self.gain.to(features.dtype) * texture.to(features.dtype)
+
+
+def resize_texture(texture: Tensor, resolution: int) -> Tensor:
+    """Bring a map (n, 1, t, t) to (n, 1, resolution, resolution), at unit variance where it becomes coarser."""
+    ratio = texture.shape[-1] / resolution
+    if ratio > 1:
+        return functional.avg_pool2d(texture, int(ratio)) * ratio
+    if ratio < 1:
+        return functional.interpolate(texture, scale_factor=1 / ratio, mode="bilinear", align_corners=False)
+    return texture
 
 
 class SkipLayerExcitation(nn.Module):
