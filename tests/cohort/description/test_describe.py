@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from cohort.description.asymmetry import map_cohort
 from cohort.description.comparison import compare
 from cohort.description.describe import summarise
-from cohort.description.figures import draw_contact_sheet, draw_quantities
+from cohort.description.figures import build_quantities, choose_ratio_ticks, draw_contact_sheet, draw_quantities
 from cohort.description.likeness import compute_icc
 from cohort.description.map_figures import draw_asymmetry, draw_mean_slices
 from cohort.description.measuring import COLUMNS, MeasuredCohort, measure_cohort
@@ -176,6 +177,45 @@ def test_pictures_are_drawn_and_marked(cohort) -> None:
         image = Image.open(io.BytesIO(picture))
         assert image.info["Source"] == "simulated"
         assert np.asarray(image.convert("L")).std() > 10
+
+
+def test_mean_counts_of_other_units_or_scaling_are_drawn_on_an_axis_of_their_own(cohort) -> None:
+    here = measure_cohort(cohort)
+    by_slice = replace(cohort, description=replace(cohort.description, intensity_scaling="per-slice"))
+    others = (_ellipses(30, side_factor=0.8, unit="kBq", flow=5000), by_slice)
+
+    for other in others:
+        mine, theirs, ratio = build_quantities([here, measure_cohort(other)]).axes
+        assert "(counts)" in mine.get_ylabel()
+        assert other.description.intensity_unit in theirs.get_ylabel()
+        assert "left/right" in ratio.get_ylabel()
+    assert (mine.get_ylabel(), theirs.get_ylabel()) == (
+        "mean counts, whole-cohort\n(counts)",
+        "mean counts, per-slice\n(counts)",
+    )
+    assert len(build_quantities([here, here]).axes) == 2
+
+
+def test_the_legend_lies_over_no_violin(cohort) -> None:
+    measured = measure_cohort(cohort)
+    for cohorts in ([measured], [measured, measured], [measured, measure_cohort(_ellipses(6, side_factor=1, unit="c"))]):
+        figure = build_quantities(cohorts)
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        assert all(axes.get_legend() is None for axes in figure.axes)
+        assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
+        assert len(legend.get_texts()) == len(cohorts)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.97, 1.035), (0.99, 1.01), (0.7, 1.45), (0.2, 9.0), (0.05, 20.0)])
+def test_the_axis_of_ratios_has_several_round_ticks_whatever_its_range(low: float, high: float) -> None:
+    ticks = choose_ratio_ticks(low, high)
+
+    assert 4 <= len(ticks) <= 10
+    assert 1.0 in ticks
+    assert low <= min(ticks)
+    assert max(ticks) <= high
+    assert all(len(f"{tick:g}") <= 5 for tick in ticks)
 
 
 def test_the_command_prints_tables_and_writes_pictures(tmp_path, cohort) -> None:
