@@ -1,7 +1,7 @@
 """Who is in a simulated cohort: presets, the patients behind the reference study's table, splits and seeds."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,6 +20,7 @@ class Preset(StrEnum):
 
 
 PRESET_PATIENTS = {Preset.PAPER: 416, Preset.SMALL: 42, Preset.TEST: 4000}
+MAX_PATIENTS = 1_000_000  # days of work, and more slices than the world has scans
 # Part of every patient's seed: no preset repeats a patient of another, whatever its --seed.
 PRESET_STREAM = {Preset.PAPER: 0, Preset.SMALL: 1, Preset.TEST: 2}
 
@@ -57,43 +58,61 @@ def parse_preset(name: str) -> Preset:
         raise CohortError(f"unknown preset {name!r}; use one of {', '.join(Preset)}") from None
 
 
-def count_slices(preset: Preset, *, patients: int | None = None) -> int:
-    """How many slices a cohort of so many patients holds."""
-    return sum(count_conditions(plan_patients(preset, patients=patients, seed=0)).values())
-
-
-def count_conditions(plans: Sequence[PatientPlan]) -> Counter[Condition]:
-    """How many slices of every condition these patients bring, in the conditions' fixed order."""
-    found = Counter(Condition(level, plan.pattern) for plan in plans for level in plan.imaged)
-    return Counter({condition: found[condition] for condition in CONDITIONS if found[condition]})
-
-
-def plan_patients(preset: Preset, *, patients: int | None, seed: int) -> list[PatientPlan]:
-    """Who is in the cohort, in order; raise `CohortError` for fewer than eight patients."""
+def count_patients(preset: Preset, patients: int | None) -> int:
+    """How many patients there are, the preset's own number where None; raise `CohortError` for too few or too many."""
     count = PRESET_PATIENTS[preset] if patients is None else patients
     if count < len(CONDITIONS):
         raise CohortError(f"a cohort needs at least {len(CONDITIONS)} patients, one a condition, got {count}")
+    if count > MAX_PATIENTS:
+        raise CohortError(f"a cohort holds at most {MAX_PATIENTS} patients, got {count}; make several, a seed each")
+    return count
+
+
+def count_conditions(preset: Preset, patients: int | None = None) -> Counter[Condition]:
+    """How many slices of every condition so many patients bring, in the conditions' fixed order; plans nobody."""
+    count = count_patients(preset, patients)
     if preset is Preset.TEST:
-        return [_plan_test_patient(patient, seed) for patient in range(count)]
-    sizes = apportion([size for _, _, size in PATIENT_GROUPS], count)
-    plans: list[PatientPlan] = []
+        return Counter({one: len(range(one.index, count, len(CONDITIONS))) for one in CONDITIONS})
+    found: Counter[Condition] = Counter()
+    for (pattern, levels, _), size in zip(PATIENT_GROUPS, _size_groups(count), strict=True):
+        found.update({Condition(level, pattern): size for level in levels})
+    return Counter({condition: found[condition] for condition in CONDITIONS if found[condition]})
+
+
+def plan_patients(preset: Preset, *, patients: int | None, seed: int) -> Iterator[PatientPlan]:
+    """Who is in the cohort, in order, one at a time: a large cohort is never planned as a whole.
+
+    Raises
+    ------
+    CohortError
+        Too few or too many patients; at once, not when the first is asked for.
+    """
+    count = count_patients(preset, patients)
+    if preset is Preset.TEST:
+        return (_plan_test_patient(patient, seed) for patient in range(count))
+    return _plan_groups(preset, _size_groups(count), seed)
+
+
+def _size_groups(patients: int) -> list[int]:
+    return apportion([size for _, _, size in PATIENT_GROUPS], patients)
+
+
+def _plan_groups(preset: Preset, sizes: Sequence[int], seed: int) -> Iterator[PatientPlan]:
+    patient = 0
     for pattern in Pattern:
-        groups = [(levels, sizes[i]) for i, (of, levels, _) in enumerate(PATIENT_GROUPS) if of is pattern]
-        members = [levels for levels, size in groups for _ in range(size)]
+        groups = [(levels, size) for (of, levels, _), size in zip(PATIENT_GROUPS, sizes, strict=True) if of is pattern]
+        members = (levels for levels, size in groups for _ in range(size))
         for position, levels in enumerate(members):
-            patient = len(plans)
-            plans.append(
-                PatientPlan(
-                    name=f"{preset.value}-{patient:05d}",
-                    pattern=pattern,
-                    levels=levels,
-                    imaged=levels,
-                    # Every fourth of a pattern: patients are exchangeable, so no draw is needed for 75 / 25.
-                    split="selection" if position % 4 == 1 else "train",
-                    seed=(seed, PRESET_STREAM[preset], patient),
-                )
+            yield PatientPlan(
+                name=f"{preset.value}-{patient:05d}",
+                pattern=pattern,
+                levels=levels,
+                imaged=levels,
+                # Every fourth of a pattern: patients are exchangeable, so no draw is needed for 75 / 25.
+                split="selection" if position % 4 == 1 else "train",
+                seed=(seed, PRESET_STREAM[preset], patient),
             )
-    return plans
+            patient += 1
 
 
 def _plan_test_patient(patient: int, seed: int) -> PatientPlan:

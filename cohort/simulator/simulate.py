@@ -1,6 +1,7 @@
 """Patients to slices: cut every level of a patient from one brain and one disease, over all cores."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohort.simulator.imaging import Camera
-from cohort.simulator.patients import PatientPlan, Preset, count_conditions, plan_patients
+from cohort.simulator.patients import PatientPlan, Preset, count_conditions, count_patients, plan_patients
 from cohort.simulator.study import SimulatedSlice
 from cohort.simulator.workers import simulate_patients
 from cohort.store import Cohort, CohortDescription, build_cohort, check_destination, write_cohort
+from spect.conditions import Condition
 from spect.errors import CohortError
 from spect.sampling import check_seed
 
@@ -39,9 +41,20 @@ class Simulation:
         if self.matrix not in MATRICES:
             raise CohortError(f"matrix must be one of {', '.join(map(str, MATRICES))}, got {self.matrix}")
         check_seed(self.seed)
+        count_patients(self.preset, self.patients)
 
-    def plan(self) -> list[PatientPlan]:
-        """Return who is in it; raise `CohortError` for too few patients."""
+    @property
+    def size(self) -> int:
+        """How many patients."""
+        return count_patients(self.preset, self.patients)
+
+    @property
+    def conditions(self) -> Counter[Condition]:
+        """How many slices of every condition."""
+        return count_conditions(self.preset, self.patients)
+
+    def plan(self) -> Iterator[PatientPlan]:
+        """Return who is in it, one at a time."""
         return plan_patients(self.preset, patients=self.patients, seed=self.seed)
 
     def describe(self) -> CohortDescription:
@@ -113,15 +126,19 @@ def _simulate(wanted: Simulation, workers: int | None, progress: Progress | None
 
 def _check_space(wanted: Simulation, directory: Path) -> None:
     """Refuse before hours of work what the disk cannot hold; counts are float32, the rest is small."""
-    slices = count_conditions(wanted.plan()).total()
+    slices = wanted.conditions.total()
     needed = slices * wanted.matrix**2 * np.dtype(np.float32).itemsize
     existing = next(parent for parent in directory.absolute().parents if parent.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise CohortError(
-            f"{slices} slices need {needed / 1e9:.1f} GB, {existing} has {free / 1e9:.1f} GB free; "
+            f"{slices} slices need {_in_bytes(needed)}, {existing} has {_in_bytes(free)} free; "
             "make room, or ask for fewer patients or matrix 64"
         )
+
+
+def _in_bytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _to_arrays(slices: list[SimulatedSlice]) -> Arrays:

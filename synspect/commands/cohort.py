@@ -1,17 +1,14 @@
 """`synspect cohort`: make, read and describe cohorts on disk."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from synspect.commands.cohort_describe import describe
 from synspect.commands.cohort_import import import_scans
-
-if TYPE_CHECKING:
-    from cohort.simulator.simulate import Simulation
+from synspect.screen import open_progress, open_screen, words
 
 app = typer.Typer(help="Make, import and describe cohorts of slices.", no_args_is_help=True)
 
@@ -35,30 +32,21 @@ def simulate(
 
     Example: synspect cohort simulate cohorts/paper --preset paper --seed 0
     """
-    from cohort.simulator.patients import count_slices, parse_preset
+    from cohort.simulator.patients import parse_preset
     from cohort.simulator.simulate import Simulation, write_simulated_cohort
 
-    chosen = parse_preset(preset)
-    wanted = Simulation(preset=chosen, patients=patients, matrix=matrix, seed=seed)
-    total = count_slices(chosen, patients=patients)
+    wanted = Simulation(preset=parse_preset(preset), patients=patients, matrix=matrix, seed=seed)
     with _progress() as bar:
-        task = bar.add_task("Simulating", total=total)
+        task = bar.add_task("Simulating", total=wanted.conditions.total())
         write_simulated_cohort(wanted, directory, workers=workers, progress=lambda slices: bar.advance(task, slices))
-    _print_summary(wanted, directory)
+    counted = ", ".join(f"{condition} {slices}" for condition, slices in wanted.conditions.items())
+    told = f"{wanted.conditions.total()} slices of {wanted.size} patients in {directory}: {counted}"
+    open_screen(soft_wrap=True).print(told)
 
 
 def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("slices"))
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
-
-
-def _print_summary(wanted: "Simulation", directory: Path) -> None:
-    from cohort.simulator.patients import count_conditions
-
-    plans = wanted.plan()
-    counted = count_conditions(plans)
-    words = ", ".join(f"{condition} {slices}" for condition, slices in counted.items())
-    Console().print(f"{counted.total()} slices of {len(plans)} patients in {directory}: {words}", highlight=False)
+    columns = (words("{task.description}"), BarColumn(), MofNCompleteColumn(), words("slices"))
+    return open_progress(*columns, TimeElapsedColumn(), TimeRemainingColumn())
 
 
 app.command("import")(import_scans)

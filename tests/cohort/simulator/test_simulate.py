@@ -1,3 +1,4 @@
+import time
 from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,11 +11,11 @@ from typer.testing import CliRunner
 
 from cohort import shards
 from cohort.simulator import simulate as simulation
-from cohort.simulator.patients import Preset, apportion, count_slices, parse_preset, plan_patients
+from cohort.simulator.patients import Preset, apportion, count_conditions, parse_preset, plan_patients
 from cohort.simulator.simulate import SIMULATOR_VERSION, Simulation, simulate_cohort, write_simulated_cohort
 from cohort.simulator.study import SimulatedSlice
 from cohort.store import Cohort, load_cohort
-from spect.conditions import CONDITIONS, Level, Pattern
+from spect.conditions import CONDITIONS, Condition, Level, Pattern
 from spect.errors import CohortError, RequestError
 from spect.quantify import quantify
 from synspect.commands import cohort
@@ -41,10 +42,9 @@ def small() -> Cohort:
 
 
 def test_the_paper_preset_holds_the_papers_slices_and_patients() -> None:
-    plans = plan_patients(Preset.PAPER, patients=None, seed=0)
+    plans = list(plan_patients(Preset.PAPER, patients=None, seed=0))
     slices = Counter((level.value, plan.pattern.value) for plan in plans for level in plan.imaged)
     assert slices == PAPER_SLICES
-    assert count_slices(Preset.PAPER) == 938
     assert Counter(plan.pattern for plan in plans) == {
         Pattern.NORMAL: 248,
         Pattern.UNILATERAL: 116,
@@ -53,7 +53,7 @@ def test_the_paper_preset_holds_the_papers_slices_and_patients() -> None:
 
 
 def test_a_quarter_of_the_patients_of_every_pattern_and_level_set_is_kept_for_selection() -> None:
-    plans = plan_patients(Preset.PAPER, patients=None, seed=0)
+    plans = list(plan_patients(Preset.PAPER, patients=None, seed=0))
     for pattern in Pattern:
         share = np.mean([plan.split == "selection" for plan in plans if plan.pattern is pattern])
         assert share == 0.25
@@ -64,7 +64,7 @@ def test_a_quarter_of_the_patients_of_every_pattern_and_level_set_is_kept_for_se
 
 
 def test_the_test_preset_holds_one_slice_a_patient_and_500_a_condition() -> None:
-    plans = plan_patients(Preset.TEST, patients=None, seed=0)
+    plans = list(plan_patients(Preset.TEST, patients=None, seed=0))
     slices = Counter((plan.imaged, plan.pattern) for plan in plans)
     assert slices == {((condition.level,), condition.pattern): 500 for condition in CONDITIONS}
     assert {plan.split for plan in plans} == {"test"}
@@ -80,6 +80,27 @@ def test_the_number_of_patients_scales_the_mix() -> None:
     assert apportion([129, 45, 74, 66, 43, 7, 44, 8], 832) == [258, 90, 148, 132, 86, 14, 88, 16]
     assert sum(apportion([129, 45, 74, 66, 43, 7, 44, 8], 42)) == 42
     assert apportion([129, 45, 74, 66, 43, 7, 44, 8], 8) == [1] * 8
+
+
+@pytest.mark.parametrize("preset", list(Preset))
+@pytest.mark.parametrize("patients", [8, 9, 42, 417, None])
+def test_slices_are_counted_without_planning_a_patient_as_the_plans_have_them(
+    preset: Preset, patients: int | None
+) -> None:
+    plans = list(plan_patients(preset, patients=patients, seed=0))
+    planned = Counter(Condition(level, plan.pattern) for plan in plans for level in plan.imaged)
+    counted = count_conditions(preset, patients)
+    assert counted == planned
+    assert list(counted) == [condition for condition in CONDITIONS if planned[condition]]
+    assert [plan.seed[2] for plan in plans] == list(range(len(plans)))
+
+
+def test_a_million_patients_are_counted_and_begun_at_once() -> None:
+    wanted = Simulation(preset=Preset.PAPER, patients=1_000_000)
+    started = time.process_time()
+    assert wanted.conditions.total() == pytest.approx(1_000_000 * 938 / 416, rel=1e-5)
+    assert next(iter(wanted.plan())).name == "paper-00000"
+    assert time.process_time() - started < 0.5
 
 
 def test_the_same_seed_gives_the_same_cohort_for_any_number_of_workers() -> None:
@@ -213,6 +234,7 @@ def test_disease_lowers_blood_flow_and_leaves_the_background_empty(small: Cohort
         ({"matrix": 100}, CohortError, "64, 128"),
         ({"patients": 0}, CohortError, "at least 8"),
         ({"patients": -5}, CohortError, "at least 8"),
+        ({"patients": 1_000_001}, CohortError, "at most 1000000 patients, got 1000001"),
         ({"seed": -1}, RequestError, "seed"),
     ],
 )
