@@ -4,11 +4,11 @@ import sys
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from spect.errors import SynspectError
 from synspect.commands import cohort, demo, drift, generate, registry, release, serve, train, validate
+from synspect.screen import open_screen
 
 app = typer.Typer(
     name="synspect",
@@ -60,5 +60,5 @@ def main() -> None:
 
 def _stop(message: str, exit_code: int) -> NoReturn:
     line = Text.assemble(("error: ", "bold red"), " ".join(message.split()))
-    Console(stderr=True, soft_wrap=True, highlight=False).print(line)
+    open_screen(stderr=True, soft_wrap=True).print(line)
     sys.exit(exit_code)

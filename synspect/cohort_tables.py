@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from spect.words import in_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,8 +45,10 @@ def _print_head(console: Console, summary: "CohortSummary") -> None:
     spread = ", ".join(f"{patients} with {slices}" for slices, patients in summary.patients_by_slices.items())
     version = f" (simulator {summary.simulator_version}, seed {summary.seed})" if summary.source == "simulated" else ""
     lines = [
-        f"[bold]{summary.name}[/bold]: {summary.source}{version}, {_number(summary.slices, 'slice')} ({splits})",
-        f"{_number(summary.patients, 'patient')} by slices: {spread}",
+        Text.assemble(
+            (summary.name, "bold"), f": {summary.source}{version}, {in_number(summary.slices, 'slice')} ({splits})"
+        ),
+        f"{in_number(summary.patients, 'patient')} by slices: {spread}",
         f"mean counts of one patient's slices: {_likeness_in_words(summary)}",
         (
             f"matrix {summary.matrix}, {summary.pixel_spacing_mm:g} mm, {summary.intensity_unit}, "
@@ -65,7 +70,7 @@ def _likeness_in_words(summary: "CohortSummary") -> str:
     if icc is None:
         return "too few patients with several slices for a correlation"
     pairs = ", ".join(f"{pair.levels} {pair.correlation.value:.2f}" for pair in summary.mean_counts_by_level_pair)
-    words = f"ICC {icc.value:.2f} ({icc.low:.2f} to {icc.high:.2f}, {_number(icc.patients, 'patient')})"
+    words = f"ICC {icc.value:.2f} ({icc.low:.2f} to {icc.high:.2f}, {in_number(icc.patients, 'patient')})"
     return f"{words}; {pairs}" if pairs else words
 
 
@@ -95,7 +100,7 @@ def _check_cells(row: "ConditionSummary", *, has_truth: bool) -> list[str]:
 def print_comparison(console: Console, comparison: "CohortComparison") -> None:
     """Print two cohorts side by side: means, spreads and features, then what cannot be compared."""
     for note in comparison.notes:
-        console.print(f"[bold]note[/bold]: {note}")
+        console.print(Text.assemble(("note", "bold"), f": {note}"))
     for which, names in (("first", comparison.only_in_first), ("second", comparison.only_in_second)):
         if names:
             console.print(f"only in the {which} cohort: {', '.join(names)}")
@@ -109,6 +114,7 @@ def print_comparison(console: Console, comparison: "CohortComparison") -> None:
 
 def _print_means(console: Console, comparison: "CohortComparison") -> None:
     table = _table(title="first cohort against the second, 90 % intervals by patient")
+    # A verdict breaks between its words: the row fits 80 columns whatever it says.
     for heading in ("mean counts,\nratio", "verdict\n0.95 to 1.05", "log left/right,\ndifference", "verdict"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in comparison.conditions:
@@ -117,7 +123,7 @@ def _print_means(console: Console, comparison: "CohortComparison") -> None:
         shown = "" if margin is None else f"\nshows ±{100 * margin:.0f} %"
         margin = ratio.margin_at_80_percent_power
         shown_ratio = "" if margin is None else f"\nshows ±{margin:.3f}"
-        cells = (_estimate(counts), counts.verdict + shown, _estimate(ratio), ratio.verdict + shown_ratio)
+        cells = (_estimate(counts), _verdict(counts) + shown, _estimate(ratio), _verdict(ratio) + shown_ratio)
         table.add_row(row.condition, *cells)
     console.print(table)
     console.print("shows: the smallest margin that equal cohorts of this size pass, 80 % power")
@@ -129,7 +135,7 @@ def _print_spreads(console: Console, comparison: "CohortComparison") -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in comparison.conditions:
         counts, ratio = row.mean_counts_sd_ratio, row.log_ratio_sd_ratio
-        table.add_row(row.condition, _estimate(counts), counts.verdict, _estimate(ratio), ratio.verdict)
+        table.add_row(row.condition, _estimate(counts), _verdict(counts), _estimate(ratio), _verdict(ratio))
     console.print(table)
 
 
@@ -157,10 +163,6 @@ def _table(*, title: str | None = None) -> Table:
     return table
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def _in_words(interval: "Interval | None", digits: int) -> str:
     if interval is None:
         return "-"
@@ -168,6 +170,13 @@ def _in_words(interval: "Interval | None", digits: int) -> str:
         return f"{interval.mean:.{digits}f}"
     spread = f"{interval.mean:.{digits}f} ({interval.sd:.{digits}f})"
     return f"{spread}\n{interval.low:.{digits}f} to {interval.high:.{digits}f}"
+
+
+_IN_TWO_LINES = {"not enough data": "not enough\ndata", "not comparable": "not\ncomparable"}
+
+
+def _verdict(judged: "Judged") -> str:
+    return _IN_TWO_LINES.get(judged.verdict, judged.verdict)
 
 
 def _estimate(judged: "Judged") -> str:

@@ -30,6 +30,7 @@ from spect.formats.png import labelled_rows_png
 from spect.home import home_directory
 from spect.slices import SyntheticBatch
 from synspect.client import Client
+from synspect.screen import open_screen
 from synspect.server_process import ServerOptions, ServerProcess, find_free_port, start_server
 from synspect.source import find_reference_bundle
 
@@ -68,7 +69,7 @@ def run_demo(options: DemoOptions) -> None:
 
     Raises `ServiceError` where the service ends by itself, and exits with 130 where Ctrl-C came before the end.
     """
-    console = Console(highlight=False)
+    console = open_screen()
     is_complete = False
     with _stop_on_signals() as stop:
         served = home_directory() / "demo-served"
@@ -94,7 +95,10 @@ def run_demo(options: DemoOptions) -> None:
 
 def _stay(server: ServerProcess, stop: threading.Event, log_path: Path, console: Console) -> None:
     """Wait until somebody stops the demo; raise `ServiceError` where the service ends by itself."""
-    console.print(f"\nServing on [bold]{server.url}[/] (page /, API /docs, metrics /metrics). Ctrl-C stops.")
+    where = Text.assemble(
+        "\nServing on ", (server.url, "bold"), " (page /, API /docs, metrics /metrics). Ctrl-C stops."
+    )
+    console.print(where)
     while not stop.is_set():
         if (code := server.poll()) is not None:
             raise ServiceError(f"the service ended by itself with exit code {code}; {log_path} says why")

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from synspect.screen import open_screen
 
 if TYPE_CHECKING:
     from registry.gates import GateReport, GateRow
@@ -26,7 +27,7 @@ def print_gates(report: "GateReport", *, about: str = "", with_reported: bool = 
         if row.note:
             verdict.append(f" ({row.note})", style="dim")
         table.add_row(gate, row.cell, _measured(row), row.limit, verdict, _power(row))
-    console = Console(highlight=False)
+    console = open_screen()
     console.print(table)
     console.print(report.in_words(), soft_wrap=True)
 

@@ -13,15 +13,11 @@ from cohort.description.measuring import MeasuredCohort, Values
 from cohort.store import Cohort
 from spect.conditions import CONDITIONS, Condition
 from spect.formats.png import MARKS, figure_to_png, labelled_rows_png
+from spect.words import in_number
 
 ACROSS = 8
 _COLORS = ("#2a5d9f", "#c8702a")
 _FEWEST = 5  # values below which a density says less than the points
-
-
-def in_number(count: int, noun: str) -> str:
-    """Say "1 patient", "2 patients"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def draw_contact_sheet(cohort: Cohort) -> bytes:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
+
+from synspect.screen import open_progress, open_screen
 
 if TYPE_CHECKING:
     from cohort.description.comparison import CohortComparison
@@ -40,7 +40,7 @@ def describe(
     if json_:
         _print_json(summaries, comparison, pictures)
         return
-    console = Console(highlight=False)
+    console = open_screen()
     for summary in summaries:
         print_summary(console, summary)
     if comparison is not None:
@@ -59,14 +59,15 @@ def _check_out(out: Path) -> None:
 def _measure(directory: Path) -> "MeasuredCohort":
     from cohort.description.measuring import measure_cohort
     from cohort.store import load_cohort
+    from spect.words import in_number
 
     cohort = load_cohort(directory)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    console = open_screen(stderr=True, soft_wrap=True)
+    with open_progress() as bar:
         task = bar.add_task(f"Measuring {directory.name}", total=len(cohort))
         measured = measure_cohort(cohort, progress=lambda done, _total: bar.update(task, completed=done))
     if not console.is_terminal:
-        console.print(f"measured {len(cohort)} slices of {directory}", soft_wrap=True, highlight=False)
+        console.print(f"measured {in_number(len(cohort), 'slice')} of {directory}")
     return measured
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
+
+from synspect.screen import open_progress
 
 
 def import_scans(
@@ -54,7 +54,7 @@ def import_scans(
         seed=check_seed(seed),
     )
     check_import_destination(directory)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with open_progress() as bar:
         task = bar.add_task("Reading", total=None)
         cohort, report = import_cohort(
             source,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from synspect.screen import open_progress, open_screen
+
 if TYPE_CHECKING:
     from cohort.store import Cohort
     from spect.scan_check import ScanSet
@@ -69,9 +71,6 @@ def _scans_of(cohort: "Cohort") -> "ScanSet":
 
 
 def _check_here(bundle: Path | None, scans: "ScanSet", *, quiet: bool) -> dict[str, Any]:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from registry.bundle.directory import load_bundle
     from spect.profile import ReferenceProfile
     from spect.scan_check import check_scans
@@ -79,7 +78,7 @@ def _check_here(bundle: Path | None, scans: "ScanSet", *, quiet: bool) -> dict[s
 
     released = load_bundle(bundle or find_reference_bundle())
     profile = ReferenceProfile.from_json(released.profile_path.read_bytes())
-    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
+    with open_progress(quiet=quiet) as progress:
         task = progress.add_task("Measuring slices", total=len(scans))
         return check_scans(profile, scans, progress=lambda slices: progress.advance(task, slices)).to_dict()
 
@@ -95,7 +94,6 @@ def _ask_service(url: str, scans: "ScanSet") -> dict[str, Any]:
 
 def _print(answer: dict[str, Any], cohort: Path) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     title = f"{cohort}: {answer['verdict']}"
@@ -112,7 +110,7 @@ def _print(answer: dict[str, Any], cohort: Path) -> None:
             f"{one['score']:.2f} of {one['threshold']:.2f}" if "score" in one and "threshold" in one else "",
             " ".join(filter(None, (_describe_effect(one.get("effect")), one.get("note", "")))),
         )
-    console = Console()
+    console = open_screen()
     console.print(table)
     if answer["unmeasurable"]:
         console.print(f"{answer['unmeasurable']} of {answer['slices']} slices show no brain outline and were left out")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from synspect.screen import open_progress
+
 if TYPE_CHECKING:
     from spect.slices import SyntheticBatch
     from synspect.source import Order
@@ -94,15 +96,12 @@ def _choose_format(out: Path, asked: OutputFormat | None, count: int) -> OutputF
 def _generate_with_progress(order: "Order", url: str | None, bundle: Path | None) -> "SyntheticBatch":
     from contextlib import closing
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from synspect.client import open_source
     from synspect.source import generate_in_parts
 
     with (
         closing(open_source(url=url, bundle=bundle)) as source,
-        Progress(console=Console(stderr=True), transient=True, disable=order.count < _QUIET) as progress,
+        open_progress(quiet=order.count < _QUIET) as progress,
     ):
         task = progress.add_task("slices", total=order.count)
         return generate_in_parts(source, order, on_part=lambda slices: progress.advance(task, slices))

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from synspect.gate_table import print_gates
+from synspect.screen import open_screen
 
 if TYPE_CHECKING:
     from registry.store import ModelStore
@@ -48,7 +48,7 @@ def list_versions(name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
         )
         return
     if not versions:
-        Console(markup=False).print(f"model {name} has no version yet: release a run first")
+        open_screen().print(f"model {name} has no version yet: release a run first")
         return
     table = Table("version", "alias", "promotion", "reason", "gates", "run", "created")
     for fact in versions:
@@ -57,7 +57,7 @@ def list_versions(name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
         gates, run = fact.tags.get("gates", ""), fact.tags.get("run", "")
         cells = (fact.version, ", ".join(fact.aliases), promotion, reason, gates, run, fact.created_at)
         table.add_row(*map(Text, cells))
-    Console(markup=False).print(table)
+    open_screen().print(table)
 
 
 @app.command()
@@ -79,7 +79,7 @@ def show(version: str, name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> N
     if as_json:
         typer.echo(json.dumps({**asdict(facts), **report.to_dict(), "log": history}, indent=2))
         return
-    console = Console(markup=False)
+    console = open_screen()
     console.print(f"version {version} of {name}, created {facts.created_at} {' '.join(facts.aliases)}")
     for tag, value in sorted(facts.tags.items()):
         console.print(f"  {tag}: {value}")
@@ -118,7 +118,7 @@ def promote(
     note = promote_version(store, version, report=report, override=override)
     if not as_json:
         how = "by its gates" if note.promotion == "gates" else f"by override: {note.reason}"
-        Console(markup=False).print(f"version {note.version} is champion {how}")
+        open_screen().print(f"version {note.version} is champion {how}")
 
 
 @app.command()
@@ -193,8 +193,7 @@ def build(
         typer.echo(json.dumps(facts))
     else:
         before = " (it was built before)" if built.was_there else ""
-        console = Console(markup=False, highlight=False, soft_wrap=True)
-        console.print(f"{built.tag} holds version {built.version}{before}; serve it with: bentoml serve {built.tag}")
+        open_screen().print(f"{built.tag} holds version {built.version}{before}; serve it with: bentoml serve {built.tag}")
 
 
 def _resolve(store: "ModelStore", version: str) -> str:

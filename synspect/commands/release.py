@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from synspect.commands.validate import stage_progress
 from synspect.gate_table import print_gates
+from synspect.screen import open_screen
 
 
 def release(
@@ -56,7 +56,7 @@ def release(
         typer.echo(json.dumps({**answer, "gates": released.gates.to_dict()}))
         return
     print_gates(released.gates, about=f"against a {bundle.panel.cohort_source if bundle.panel else 'test'} cohort")
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_screen(soft_wrap=True)
     simulators = compare_simulators(bundle.manifest, bundle.panel) if bundle.panel else None
     if simulators:
         console.print(simulators)

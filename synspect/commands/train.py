@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from spect.errors import ConfigurationError
+from synspect.screen import open_screen
 
 if TYPE_CHECKING:
     from training.loop import Outcome
@@ -101,7 +101,7 @@ _INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
 
 def _print_end(run: "RunDirectory", outcome: "Outcome") -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_screen(soft_wrap=True)
     if outcome.is_finished:
         console.print(f"{run.path}: finished, best validation score {outcome.best_score:.3f}")
     else:
@@ -121,7 +121,7 @@ class _ProgressBar:
             TextColumn("{task.fields[speed]:.1f}/s"),
             TimeRemainingColumn(),
             TextColumn("score {task.fields[score]}"),
-            console=Console(stderr=True),
+            console=open_screen(stderr=True),
         )
         self._task: TaskID = self._progress.add_task("training", total=images, speed=0.0, score="not yet")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from synspect.gate_table import print_gates
+from synspect.screen import open_screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def validate(
         return
     simulators = compare_simulators(subject.generator.manifest, panel)
     print_gates(gates, about=f"against a {panel.cohort_source} cohort")
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_screen(soft_wrap=True)
     if simulators:
         console.print(simulators)
     console.print(f"{report_path}: {len(panel.measurements)} measurements")
@@ -64,7 +64,7 @@ def stage_progress() -> "Iterator[Callable[[str, int, int], None]]":
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=open_screen(stderr=True),
     )
     tasks: dict[str, TaskID] = {}
 

@@ -198,7 +198,11 @@ def test_mean_counts_of_other_units_or_scaling_are_drawn_on_an_axis_of_their_own
 
 def test_the_legend_lies_over_no_violin(cohort) -> None:
     measured = measure_cohort(cohort)
-    for cohorts in ([measured], [measured, measured], [measured, measure_cohort(_ellipses(6, side_factor=1, unit="c"))]):
+    for cohorts in (
+        [measured],
+        [measured, measured],
+        [measured, measure_cohort(_ellipses(6, side_factor=1, unit="c"))],
+    ):
         figure = build_quantities(cohorts)
         figure.canvas.draw()
         (legend,) = figure.legends
@@ -231,6 +235,20 @@ def test_the_command_prints_tables_and_writes_pictures(tmp_path, cohort) -> None
     for name in ("contact-sheet.png", "mean-counts-left-right.png", "mean-slices.png", "asymmetry.png"):
         assert (tmp_path / "cohort" / "figures" / name).read_bytes().startswith(b"\x89PNG")
     assert len(load_cohort(tmp_path / "cohort")) == 60
+
+
+def test_tables_of_few_patients_and_of_other_units_fit_80_columns_uncut(tmp_path, cohort) -> None:
+    save_cohort(_ellipses(2, side_factor=0.8), tmp_path / "few")
+    save_cohort(_ellipses(30, side_factor=0.8, unit="kBq", seed=1), tmp_path / "other")
+    save_cohort(cohort, tmp_path / "cohort")
+
+    for other, verdict in (("few", "not enough"), ("other", "comparable")):
+        result = CliRunner().invoke(app, [str(tmp_path / "cohort"), "--compare", str(tmp_path / other)])
+        assert result.exit_code == 0, result.exception
+        printed = [line for line in result.output.splitlines() if not line.startswith(("wrote", "measured"))]
+        assert max(map(len, printed)) <= 80
+        assert verdict in result.output
+        assert "\u2026" not in result.output  # what a table cuts off
 
 
 def test_json_is_json_alone(tmp_path, cohort) -> None:
