@@ -9,6 +9,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cohort.checks import (
+    check_fingerprint,
+    check_labels,
+    check_patients,
+    check_seed_or_none,
+    check_sizes,
+    check_spacing,
+    check_truth,
+    check_word,
+)
 from cohort.shards import COUNTS
 from spect.conditions import CONDITIONS, Condition, parse_condition
 from spect.errors import CohortError, ConditionError, SlicesError
@@ -35,8 +45,12 @@ class CohortDescription:
     fingerprint: str = ""  # sha256; filled in by `build_cohort`
 
     def __post_init__(self) -> None:
-        if not 0 < self.pixel_spacing_mm < np.inf:
-            raise CohortError(f"pixel_spacing_mm must be positive, got {self.pixel_spacing_mm!r}")
+        check_word("name", self.name)
+        check_word("intensity_unit", self.intensity_unit)
+        check_word("simulator_version", "" if self.simulator_version is None else self.simulator_version)
+        check_spacing(self.pixel_spacing_mm)
+        check_seed_or_none(self.seed)
+        check_fingerprint(self.fingerprint)
         if self.intensity_scaling not in ("whole-cohort", "per-slice"):
             raise CohortError(f"intensity_scaling must be whole-cohort or per-slice, got {self.intensity_scaling!r}")
         if self.source not in ("simulated", "acquired"):
@@ -61,14 +75,13 @@ class Cohort:
     truth: Mapping[str, NDArray[Any]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        sizes = {name: len(array) for name, array in self.arrays().items()}
-        if len(set(sizes.values())) != 1:
-            raise CohortError(f"every array of a cohort needs one entry a slice, got {sizes}")
+        check_sizes(self.arrays())
         unknown = sorted(set(self.split.tolist()) - set(SPLITS))
         if unknown:
             raise CohortError(f"split must be one of {', '.join(SPLITS)}, got {', '.join(unknown)}")
         for level, pattern in sorted(set(zip(self.level.tolist(), self.pattern.tolist(), strict=True))):
             parse_condition(level, pattern)
+        check_patients(self.patient, self.split)
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -148,8 +161,11 @@ def assemble(
     counts: Counts, others: Mapping[str, NDArray[Any]], description: CohortDescription, digest: "Fingerprint"
 ) -> Cohort:
     """Join checked counts, the other arrays and a description that takes the finished fingerprint."""
-    labels = {name: np.asarray(others[name]).astype(np.str_) for name in LABELS}
+    labels = {name: np.asarray(others[name]) for name in LABELS}
+    check_labels(labels)
     truth = {name.removeprefix(TRUTH_PREFIX): others[name] for name in others if name.startswith(TRUTH_PREFIX)}
+    check_sizes({COUNTS: counts, **labels, **{f"{TRUTH_PREFIX}{name}": values for name, values in truth.items()}})
+    check_truth(truth)
     digest.add_labels(labels)
     try:
         return Cohort(

@@ -4,7 +4,6 @@ Knows names, order and sizes; what the arrays mean is `cohort.store`'s.
 """
 
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spect.errors import CohortError
+from spect.errors import CohortError, FormatError
+from spect.formats import npz
 
 SLICES_NAME = "slices.npz"
 # More are cut into several files: 67 MB each at matrix 64, 268 MB at 128, which bounds what a writer holds.
 SLICES_PER_FILE = 4096
+MAX_FILE_BYTES = 2**30  # inflated: four times what a file of so many slices of 128 x 128 holds
 COUNTS = "counts"
 _SHARD_NAME = re.compile(r"slices-(\d+)\.npz")
 
@@ -126,12 +127,8 @@ def read_counts(files: list[Path]) -> Iterator[NDArray[Any]]:
 
 def _read(path: Path, *, keep_counts: bool) -> Arrays:
     try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise CohortError(f"{path} holds one array, not an npz archive; simulate or import the cohort again")
-            return {name: archive[name] for name in archive.files if (name == COUNTS) is keep_counts}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise CohortError(
-            f"{path} is not a readable npz file ({error}); simulate or import the cohort again"
-        ) from error
+        return npz.read_arrays(
+            path, name="it", max_bytes=MAX_FILE_BYTES, wanted=lambda name: (name == COUNTS) is keep_counts
+        )
+    except FormatError as error:
+        raise CohortError(f"{path}: {error}") from error

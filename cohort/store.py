@@ -1,6 +1,7 @@
 """A cohort on disk: files of slices beside one cohort.json, written whole or not at all."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 DESCRIPTION_NAME = "cohort.json"
+_MAX_DESCRIPTION = 2**16  # bytes
 
 
 def is_cohort(directory: Path) -> bool:
@@ -150,7 +152,7 @@ def _join_counts(files: list[Path], slices: int, digest: Fingerprint) -> Counts:
         if joined is None:
             if len(files) == 1:
                 return counts
-            joined = np.empty((slices, *counts.shape[1:]), dtype=np.float32)
+            joined = _make_room((slices, *counts.shape[1:]))
         if filled + len(counts) > slices:
             raise CohortError(f"{path} holds more slices than labels; write the cohort again")
         joined[filled : filled + len(counts)] = counts
@@ -158,6 +160,14 @@ def _join_counts(files: list[Path], slices: int, digest: Fingerprint) -> Counts:
     if joined is None or filled != slices:
         raise CohortError(f"{files[0].parent} has {slices} labels for {filled} slices; write the cohort again")
     return joined
+
+
+def _make_room(shape: tuple[int, ...]) -> Counts:
+    try:
+        return np.empty(shape, dtype=np.float32)
+    except MemoryError:
+        needed = 4 * math.prod(shape) / 1e9
+        raise CohortError(f"{shape[0]} slices need {needed:.0f} GB of memory at once; use a smaller cohort") from None
 
 
 def _publish(staging: Path, directory: Path) -> None:
@@ -177,15 +187,16 @@ def load_description(directory: Path) -> CohortDescription:
         raise CohortError(f"{directory} is not a directory; make a cohort with `synspect cohort simulate {directory}`")
     path = directory / DESCRIPTION_NAME
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            loaded = json.loads(file.read(_MAX_DESCRIPTION))  # what is longer ends in mid-air, and is refused
     except FileNotFoundError:
         raise CohortError(f"{path} is missing; simulate or import the cohort again") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CohortError(f"{path} is not readable JSON ({error}); simulate or import the cohort again") from error
     known = {entry.name for entry in fields(CohortDescription)}
     if not isinstance(loaded, dict) or not set(loaded) <= known:
         raise CohortError(f"{path} does not describe a cohort of this version of synspect; write the cohort again")
     try:
         return CohortDescription(**loaded)
-    except TypeError as error:
-        raise CohortError(f"{path}: {error}; simulate or import the cohort again") from error
+    except (TypeError, CohortError) as error:
+        raise CohortError(f"{path}: {error}; simulate or import the cohort again") from None

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
+from cohort.checks import TRUE_RATIO
 from cohort.description.likeness import CONFIDENCE, LevelPair, Likeness, compute_icc, correlate_levels
 from cohort.description.measuring import THRESHOLDS, MeasuredCohort, Values
 from cohort.quality import Flag, find_duplicates, find_upside_down, flag_slices
@@ -15,8 +16,6 @@ from cohort.store import SPLITS
 from spect.conditions import Condition, Pattern
 from spect.equivalence import MINIMUM_SAMPLE, compute_moments
 from spect.errors import CohortError
-
-TRUE_RATIO = "left_right_ratio"  # in `Cohort.truth`: of flow, before the camera
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

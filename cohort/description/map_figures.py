@@ -86,7 +86,8 @@ def _draw(
     _write(figure, 0.15, 0.24, note, fontsize=7)
     for number, (about, maps) in enumerate(cohorts):
         left = _MARGIN + number * _BLOCK
-        seed = f", seed {about.seed}" if about.seed is not None else ""
+        # An import's seed is its split's: no slice depends on it.
+        seed = f", seed {about.seed}" if about.source == "simulated" and about.seed is not None else ""
         _write(figure, left, height - 0.72, f"{about.name} ({about.source}{seed})", fontsize=9, weight="bold")
         _draw_block(figure, left, about, maps, panels[number], scales[number])
     return figure_to_png(figure, source=cohorts[0][0].source)
@@ -118,7 +119,7 @@ def _draw_bar(figure: Figure, left: float, scale: _Scale) -> None:
     width, height = figure.get_size_inches()
     axes = figure.add_axes((left / width, 0.5 / height, 0.13 / width, (2 * _ROW + _CELL) / height))
     colors = ScalarMappable(norm=Normalize(scale.low, scale.high), cmap=scale.colors)
-    figure.colorbar(colors, cax=axes).set_label(scale.unit, fontsize=8)
+    figure.colorbar(colors, cax=axes).set_label(scale.unit, fontsize=8, parse_math=False)
     axes.tick_params(labelsize=7)
 
 
@@ -135,4 +136,4 @@ def _show(figure: Figure, place: tuple[float, float], panel: Values, pixel_spaci
 
 def _write(figure: Figure, x: float, y: float, words: str, **style: str | float) -> None:
     width, height = figure.get_size_inches()
-    figure.text(x / width, y / height, words, va="center", **style)  # type: ignore[arg-type]
+    figure.text(x / width, y / height, words, va="center", parse_math=False, **style)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -99,9 +99,13 @@ def write_arrays(stream: BinaryIO, arrays: Mapping[str, ArrayLike]) -> None:
 
 
 def read_arrays(
-    source: Path | bytes, *, name: str | None = None, max_bytes: int = MAX_BYTES
+    source: Path | bytes,
+    *,
+    name: str | None = None,
+    max_bytes: int = MAX_BYTES,
+    wanted: Callable[[str], bool] = lambda _name: True,
 ) -> dict[str, NDArray[Any]]:
-    """Read every array of an npz, at most `max_bytes` of them once inflated.
+    """Read the arrays of an npz whose names are wanted; all of it may have `max_bytes` once inflated.
 
     The sizes are checked before anything is inflated, and inflation stops at the size declared: a zip bomb costs
     nothing. Raises `FormatError`; never unpickles.
@@ -110,8 +114,8 @@ def read_arrays(
     try:
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             _check_members(archive, name, max_bytes)
-            members = archive.infolist()
-            return {member.filename.removesuffix(".npy"): _read(archive, member, max_bytes) for member in members}
+            named = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            return {array: _read(archive, member, max_bytes) for array, member in named.items() if wanted(array)}
     except OSError as error:  # offsets that lie beyond the file
         reason = _told(error.strerror or str(error)).lower()
         raise FormatError(f"{name} is not a whole npz file ({reason}); copy or download it again") from None

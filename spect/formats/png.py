@@ -137,22 +137,22 @@ class _Sheet:
             ((label_inches + body[0] + 0.08) / size[0], 0.4 / size[1], 0.14 / size[0], body[1] / size[1])
         )
         clipped = "max" if np.nanmax(image) > (top_of_scale or 1) else "neither"
-        figure.colorbar(shown, cax=bar, extend=clipped).set_label(unit, fontsize=8)
+        figure.colorbar(shown, cax=bar, extend=clipped).set_label(unit, fontsize=8, parse_math=False)
         bar.tick_params(labelsize=7)
         self._write_words(figure, axes, (title, note, MARKS[source]), size)
         return figure_to_png(figure, source=source)
 
     def _write_words(self, figure: Figure, axes: Axes, words: tuple[str, str, str], size: tuple[float, float]) -> None:
         title, note, mark = words
-        figure.text(0.15 / size[0], 1 - 0.2 / size[1], title, fontsize=10, va="center")
+        figure.text(0.15 / size[0], 1 - 0.2 / size[1], title, fontsize=10, va="center", parse_math=False)
         figure.text(0.15 / size[0], 1 - 0.43 / size[1], mark, fontsize=8, va="center", color="#b00020", weight="bold")
         figure.text(0.15 / size[0], 0.18 / size[1], f"patient's left on image right; {note}", fontsize=7, va="center")
         for row, (label, captions) in enumerate(zip(self.labels, self.captions, strict=True)):
             top, _ = self.corner(row, 0)
-            axes.text(-self.gap, top + self.height / 2, label, fontsize=8, ha="right", va="center")
+            axes.text(-self.gap, top + self.height / 2, label, fontsize=8, ha="right", va="center", parse_math=False)
             if not captions:
                 axes.text(0, top + self.height / 2, "no slice", fontsize=8, va="center", color="0.5")
             for column, caption in enumerate(captions):
                 top, left = self.corner(row, column)
                 place = (left + self.width / 2, top + self.height + self.foot * 0.45)
-                axes.text(*place, caption, fontsize=6, ha="center", va="center")
+                axes.text(*place, caption, fontsize=6, ha="center", va="center", parse_math=False)

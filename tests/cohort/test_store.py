@@ -80,11 +80,11 @@ def test_one_changed_count_changes_the_fingerprint_and_is_refused(tmp_path: Path
         (lambda d: (d / "cohort.json").unlink(), "cohort.json is missing"),
         (lambda d: (d / "cohort.json").write_text("[1"), "not readable JSON"),
         (lambda d: (d / "cohort.json").write_text("{}"), "missing"),
-        (lambda d: (d / "slices.npz").write_bytes((d / "slices.npz").read_bytes()[:200]), "not a readable npz"),
-        (lambda d: (d / "slices.npz").write_text("text"), "not a readable npz"),
+        (lambda d: (d / "slices.npz").write_bytes((d / "slices.npz").read_bytes()[:200]), "not a whole npz"),
+        (lambda d: (d / "slices.npz").write_text("text"), "not a whole npz"),
         (lambda d: np.savez(d / "slices.npz", counts=np.ones((1, 8, 8))), "missing level"),
-        (lambda d: np.ones(3).dump(d / "slices.npz"), "not a readable npz"),
-        (lambda d: np.save(d / "slices", np.ones(3)) or (d / "slices.npy").rename(d / "slices.npz"), "one array"),
+        (lambda d: np.ones(3).dump(d / "slices.npz"), "not a whole npz"),
+        (lambda d: np.save(d / "slices", np.ones(3)) or (d / "slices.npy").rename(d / "slices.npz"), "not a whole npz"),
     ],
 )
 def test_a_broken_cohort_is_refused_in_one_line(tmp_path: Path, spoil: Callable[[Path], object], words: str) -> None:
