@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from spect.errors import CohortError
+
 Publish = Callable[[Path, Path], None]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of 255, with room for what the hidden sibling's name adds.
+_LONGEST_NAME = 255 - len("..writing-01234567")
 
 
 @contextmanager
@@ -21,19 +27,20 @@ def staged(directory: Path, publish: Publish) -> Iterator[Path]:
 
     Raises
     ------
+    CohortError
+        The place may not be written; nothing is left.
     OSError
-        The disk is full, or the place may not be written; nothing is left.
+        The disk is full; nothing is left.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(directory)
-    staging = Path(tempfile.mkdtemp(prefix=_prefix(directory), dir=directory.parent))
+    check_place(directory)
+    staging = _make_staging(directory)
     lock = _lock(staging)
     try:
         yield staging
         staging.chmod(0o755)
         publish(staging, directory)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL:
             raise
         # Told with the directory: the error of a write names no file.
         raise OSError(error.errno, "The disk is full", str(directory)) from error
@@ -41,6 +48,34 @@ def staged(directory: Path, publish: Publish) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def check_place(directory: Path) -> None:
+    """Raise `CohortError` where no directory of this name can be written: over or below a file, or too long."""
+    if len(os.fsencode(directory.name)) > _LONGEST_NAME:
+        raise CohortError(f"{directory} has a name too long for a cohort; take at most {_LONGEST_NAME} bytes")
+    try:
+        if directory.is_dir():
+            return
+        if directory.exists():
+            raise CohortError(f"{directory} is a file; name a directory for the cohort")
+        existing = next(parent for parent in directory.absolute().parents if parent.exists())
+    except OSError as error:
+        raise CohortError(f"{directory} cannot be written ({error.strerror}); name another place") from error
+    if not existing.is_dir():
+        raise CohortError(f"{directory} lies below {existing}, which is a file; name another place for the cohort")
+
+
+def _make_staging(directory: Path) -> Path:
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(directory)
+        return Path(tempfile.mkdtemp(prefix=_prefix(directory), dir=directory.parent))
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OSError(error.errno, "The disk is full", str(directory)) from error
+        # Told with the directory: the hidden sibling is nobody's concern.
+        raise CohortError(f"{directory} cannot be written ({error.strerror}); name another place") from error
 
 
 def _prefix(directory: Path) -> str:

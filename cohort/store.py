@@ -22,8 +22,9 @@ from cohort.contents import (
     check_names,
     parse_counts,
 )
+from cohort.pictures import FIGURES_NAME, remove_pictures
 from cohort.shards import COUNTS, ShardWriter, check_complete, find_slices_files, read_counts, read_labels
-from cohort.staging import staged
+from cohort.staging import check_place, staged
 from spect.errors import CohortError
 from spect.slices import Counts
 
@@ -52,12 +53,11 @@ def is_cohort(directory: Path) -> bool:
 
 
 def check_destination(directory: Path) -> None:
-    """Raise `CohortError` where a cohort must not be written: over a file, someone's files or an imported cohort.
+    """Raise `CohortError` where a cohort cannot or must not be written: over someone's files or an imported cohort.
 
     A simulated cohort may be replaced: its seed makes it again.
     """
-    if directory.exists() and not directory.is_dir():
-        raise CohortError(f"{directory} is a file; name a directory for the cohort")
+    check_place(directory)
     if directory.is_dir() and any(directory.iterdir()) and not is_cohort(directory):
         remains = _describe_remains(directory)
         raise CohortError(f"{directory} is not empty and holds no cohort{remains}; name a new or empty directory")
@@ -103,7 +103,7 @@ def write_cohort(directory: Path, description: CohortDescription) -> Iterator[Co
     CohortError
         As `check_destination` does.
     OSError
-        The disk is full, or the place may not be written.
+        The disk is full.
     """
     check_destination(directory)
     with staged(directory, _publish) as staging:
@@ -176,6 +176,7 @@ def _publish(staging: Path, directory: Path) -> None:
         return
     for stale in [directory / DESCRIPTION_NAME, *find_slices_files(directory)]:
         stale.unlink(missing_ok=True)
+    remove_pictures(directory / FIGURES_NAME)  # of the cohort that was here
     # The description last: a directory without it is no cohort, so nobody reads half of one.
     for path in [*find_slices_files(staging), staging / DESCRIPTION_NAME]:
         path.replace(directory / path.name)

@@ -12,17 +12,12 @@ if TYPE_CHECKING:
     from cohort.description.describe import CohortSummary
     from cohort.description.measuring import MeasuredCohort
 
-CONTACT_SHEET = "contact-sheet.png"
-QUANTITIES = "mean-counts-left-right.png"
-MEAN_SLICES = "mean-slices.png"
-ASYMMETRY = "asymmetry.png"
-
 
 def describe(
     directory: Annotated[Path, typer.Argument(help="A cohort.")],
     compare: Annotated[Path | None, typer.Option(help="Another cohort, the reference of the comparison.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Directory of the pictures; DIRECTORY/figures if absent.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the pictures; DIRECTORY/figures if left out.")] = None,
 ) -> None:
     """Describe a cohort: counts, mean counts and left/right ratio by condition, a contact sheet and plots.
 
@@ -30,13 +25,15 @@ def describe(
     """
     from cohort.description.comparison import compare as compare_cohorts
     from cohort.description.describe import summarise
+    from cohort.pictures import FIGURES_NAME, write_pictures
     from synspect.cohort_tables import print_comparison, print_summary
 
-    _check_out(out or directory / "figures")
+    place = out or directory / FIGURES_NAME
+    _check_out(place)
     measured = [_measure(path) for path in (directory, compare) if path is not None]
     summaries = [summarise(one) for one in measured]
     comparison = compare_cohorts(*measured) if len(measured) == 2 else None
-    pictures = _draw(measured, out or directory / "figures")
+    pictures = write_pictures(place, _draw(measured))
     if json_:
         _print_json(summaries, comparison, pictures)
         return
@@ -71,23 +68,21 @@ def _measure(directory: Path) -> "MeasuredCohort":
     return measured
 
 
-def _draw(measured: "list[MeasuredCohort]", out: Path) -> list[Path]:
+def _draw(measured: "list[MeasuredCohort]") -> dict[str, bytes]:
+    """Draw the first cohort's contact sheet, and the averages of one or of both under names that say which."""
     from cohort.description.asymmetry import map_cohort
     from cohort.description.figures import draw_contact_sheet, draw_quantities
     from cohort.description.map_figures import draw_asymmetry, draw_mean_slices
-    from spect.atomic import write_atomically
+    from cohort.pictures import ASYMMETRY, CONTACT_SHEET, MEAN_SLICES, QUANTITIES, name_compared
 
     mapped = [(one.cohort.description, map_cohort(one)) for one in measured]
-    pictures = {
-        CONTACT_SHEET: draw_contact_sheet(measured[0].cohort),
+    averages = {
         QUANTITIES: draw_quantities(measured),
         MEAN_SLICES: draw_mean_slices(mapped),
         ASYMMETRY: draw_asymmetry(mapped),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in pictures.items():
-        write_atomically(out / name, content)
-    return [out / name for name in pictures]
+    named = {name if len(measured) == 1 else name_compared(name): drawn for name, drawn in averages.items()}
+    return {CONTACT_SHEET: draw_contact_sheet(measured[0].cohort), **named}
 
 
 def _print_json(summaries: "list[CohortSummary]", comparison: "CohortComparison | None", pictures: list[Path]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cohort.pictures import write_pictures
 from cohort.store import Cohort, CohortDescription, build_cohort, check_destination, load_cohort, save_cohort
 from spect.conditions import parse_condition
 from spect.errors import CohortError
@@ -108,6 +109,52 @@ def test_saving_again_replaces_the_cohort_and_keeps_what_lies_beside_it(tmp_path
     save_cohort(make_cohort(8), tmp_path)
     assert len(load_cohort(tmp_path)) == 8
     assert (tmp_path / "figure.png").exists()
+
+
+def test_pictures_of_a_cohort_go_with_it_and_other_files_stay(tmp_path: Path) -> None:
+    save_cohort(make_cohort(4), tmp_path)
+    figures = tmp_path / "figures"
+    write_pictures(figures, {"asymmetry.png": b"old", "compared-asymmetry.png": b"old"})
+    save_cohort(make_cohort(8), tmp_path)
+    assert not figures.exists()
+    write_pictures(figures, {"asymmetry.png": b"old", "mine.png": b"mine"})
+    save_cohort(make_cohort(4), tmp_path)
+    assert [path.name for path in figures.iterdir()] == ["mine.png"]
+
+
+def test_a_picture_that_cannot_be_written_is_named_and_leaves_no_empty_folder(tmp_path: Path) -> None:
+    too_long = f"{'x' * 300}.png"
+    with pytest.raises(OSError, match="too long") as caught:
+        write_pictures(tmp_path / "figures", {"asymmetry.png": b"drawn", too_long: b"drawn"})
+    assert caught.value.filename == str(tmp_path / "figures" / too_long)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "f").write_text("")
+    with pytest.raises(CohortError, match="f/figures cannot be made"):
+        write_pictures(tmp_path / "f" / "figures", {"asymmetry.png": b"drawn"})
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("f/below", "lies below .*f, which is a file"),
+        ("f/far/below", "lies below .*f, which is a file"),
+        ("x" * 250, "name too long for a cohort; take at most 237 bytes"),
+        ("\u00e4" * 120, "name too long"),
+        (f"{'x' * 300}/c", "cannot be written"),
+        ("/proc/cohort", "/proc/cohort cannot be written"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named_as_it_was_given(tmp_path: Path, place: str, words: str) -> None:
+    (tmp_path / "f").write_text("")
+    with pytest.raises(CohortError, match=words) as caught:
+        save_cohort(make_cohort(), tmp_path / place)
+    assert ".writing-" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
+    save_cohort(make_cohort(), tmp_path / ("x" * 237))
+    assert len(load_cohort(tmp_path / ("x" * 237))) == 4
 
 
 def test_an_imported_cohort_is_never_replaced(tmp_path: Path) -> None:

@@ -225,6 +225,9 @@ def test_the_axis_of_ratios_has_several_round_ticks_whatever_its_range(low: floa
 def test_the_command_prints_tables_and_writes_pictures(tmp_path, cohort) -> None:
     save_cohort(cohort, tmp_path / "cohort")
 
+    CliRunner().invoke(app, [str(tmp_path / "cohort")])
+    figures = tmp_path / "cohort" / "figures"
+    alone = {path.name: path.read_bytes() for path in figures.iterdir()}
     result = CliRunner().invoke(app, [str(tmp_path / "cohort"), "--compare", str(tmp_path / "cohort")])
 
     assert result.exit_code == 0, result.exception
@@ -233,7 +236,13 @@ def test_the_command_prints_tables_and_writes_pictures(tmp_path, cohort) -> None
     printed = [line for line in result.output.splitlines() if not line.startswith(("wrote", "measured"))]
     assert max(map(len, printed)) <= 80
     for name in ("contact-sheet.png", "mean-counts-left-right.png", "mean-slices.png", "asymmetry.png"):
-        assert (tmp_path / "cohort" / "figures" / name).read_bytes().startswith(b"\x89PNG")
+        assert alone[name].startswith(b"\x89PNG")
+        assert (figures / name).read_bytes() == alone[name]  # a comparison leaves a cohort's own pictures alone
+    assert {path.name for path in figures.iterdir()} - set(alone) == {
+        "compared-mean-counts-left-right.png",
+        "compared-mean-slices.png",
+        "compared-asymmetry.png",
+    }
     assert len(load_cohort(tmp_path / "cohort")) == 60
 
 

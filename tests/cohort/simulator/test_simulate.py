@@ -143,6 +143,9 @@ def test_a_disk_that_cannot_hold_the_cohort_is_named_before_the_work(
     monkeypatch.setattr(simulation.shutil, "disk_usage", lambda _place: SimpleNamespace(free=10**9))
     with pytest.raises(CohortError, match=r"90000 slices need 5\.9 GB, .* has 1\.0 GB free"):
         write_simulated_cohort(Simulation(preset=Preset.TEST, patients=90_000), tmp_path / "big")
+    monkeypatch.setattr(simulation.shutil, "disk_usage", lambda _place: SimpleNamespace(free=100_000))
+    with pytest.raises(CohortError, match=r"8 slices need 0\.5 MB, .* has 0\.1 MB free"):
+        write_simulated_cohort(Simulation(preset=Preset.TEST, patients=8), tmp_path / "small")
     assert list(tmp_path.iterdir()) == []
 
 
