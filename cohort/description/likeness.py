@@ -67,19 +67,20 @@ def correlate_levels(measured: MeasuredCohort) -> tuple[LevelPair, ...]:
     Pearson's correlation with Fisher's interval, which needs five patients who have both; other pairs are left out.
     """
     values, patient, level = _centred(measured)
-    means = {
-        one: {
-            name: float(values[(level == one) & (patient == name)].mean()) for name in np.unique(patient[level == one])
-        }
-        for one in Level
-    }
+    means = {one: _average_by_patient(values[level == one], patient[level == one]) for one in Level}
     pairs = []
     for first, second in itertools.combinations(Level, 2):
-        both = sorted(means[first].keys() & means[second].keys())
-        pair = np.array([[means[one][name] for name in both] for one in (first, second)])
+        both, here, there = np.intersect1d(means[first][0], means[second][0], return_indices=True)
+        pair = np.stack([means[first][1][here], means[second][1][there]])
         if len(both) >= 5 and (pair.std(axis=1) > 0).all():
             pairs.append(LevelPair(levels=f"{first}-{second}", correlation=_correlate(*pair)))
     return tuple(pairs)
+
+
+def _average_by_patient(values: Values, patient: NDArray[np.str_]) -> tuple[NDArray[np.str_], Values]:
+    """Return the patients, sorted, and the mean of each one's values."""
+    names, member, sizes = np.unique(patient, return_inverse=True, return_counts=True)
+    return names, np.bincount(member, values, minlength=len(names)) / sizes
 
 
 def _correlate(first: Values, second: Values) -> Likeness:

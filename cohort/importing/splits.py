@@ -13,9 +13,12 @@ def split_patients(patient: NDArray[np.str_], pattern: NDArray[np.str_], *, seed
     Patients with the same patterns form a stratum, shuffled by `seed` and cut 65 / 15 / 20. What rounding leaves over
     goes to training first: a stratum of one patient trains.
     """
+    patterns_of: dict[str, set[str]] = {}
+    for name, one in zip(patient.tolist(), pattern.tolist(), strict=True):
+        patterns_of.setdefault(name, set()).add(one)
     strata: dict[tuple[str, ...], list[str]] = {}
-    for name in sorted(set(patient.tolist())):
-        strata.setdefault(tuple(sorted(set(pattern[patient == name].tolist()))), []).append(name)
+    for name in sorted(patterns_of):
+        strata.setdefault(tuple(sorted(patterns_of[name])), []).append(name)
     split: dict[str, str] = {}
     for position, patterns in enumerate(sorted(strata)):
         rng = np.random.default_rng([seed, position])

@@ -1,6 +1,6 @@
 """The camera: what it is made of, and what it makes of a slab of activity; settings and one call."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -151,11 +151,6 @@ def calibrate(camera: Camera) -> float:
     wall = Ellipse(row_mm=0, column_mm=0, half_axes_mm=(CYLINDER_RADIUS_MM, CYLINDER_RADIUS_MM), turned=0)
     corrected = image * ChangCorrection().factors(wall, axis)
     return 1 / float(corrected[radius < CYLINDER_REGION * CYLINDER_RADIUS_MM].mean(dtype=np.float64))
-
-
-def without_effects(camera: Camera) -> Camera:
-    """Return the same camera with ideal holes and no scatter: what is left is sampling and reconstruction."""
-    return replace(camera, intrinsic_fwhm_mm=0.0, hole_mm=0.0, scatter_fraction=0.0)
 
 
 def _head(image: Array, pixel_spacing_mm: float) -> Array:

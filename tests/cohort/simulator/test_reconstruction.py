@@ -1,9 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from cohort.simulator.imaging import Camera, without_effects
+from cohort.simulator.imaging import Camera
 from cohort.simulator.reconstruction import Method
 from tests.cohort.simulator.test_imaging import make_disc, make_slab
+
+
+def without_effects(camera: Camera) -> Camera:
+    """Return the same camera with ideal holes and no scatter: what is left is sampling and reconstruction."""
+    return replace(camera, intrinsic_fwhm_mm=0.0, hole_mm=0.0, scatter_fraction=0.0)
 
 
 @pytest.mark.parametrize("method", list(Method))
