@@ -26,7 +26,7 @@ from cohort.simulator.imaging import Camera
 from cohort.simulator.perfusion import Tracer
 from cohort.simulator.simulate import INTENSITY_UNIT, SIMULATOR_VERSION
 from spect.atomic import write_atomically
-from spect.conditions import Level, Pattern
+from spect.conditions import Condition, Level, Pattern
 from spect.formats.png import labelled_rows_png
 from spect.slices import FIELD_MM
 
@@ -87,16 +87,20 @@ def draw_published(matrix: int, seed: int) -> None:
         pattern: plan_normals(COLUMNS, seed) if pattern is Pattern.NORMAL else plan_ill(pattern, COLUMNS, seed)
         for pattern in Pattern
     }
+    blank = np.full((matrix, matrix), np.nan, dtype=np.float32)
     rows = {}
     for pattern, members in plans.items():
         patients = list(read_patients(members, camera))
         for level in Level:
-            shown = [one.slices[level].counts for one in patients if level in one.slices]
-            if shown:
-                rows[f"{level} {pattern}"] = np.stack(shown)
+            shown = [one.slices[level].counts if level in one.slices else blank for one in patients]
+            if any(one is not blank for one in shown):
+                rows[str(Condition(level, pattern))] = np.stack(shown)
     sheet = labelled_rows_png(
         rows,
-        title=f"One simulated patient a column, {camera.matrix} x {camera.matrix}, seed {seed}; none chosen",
+        title=(
+            f"Simulated patients of seed {seed}, none chosen: one a column within each pattern; "
+            "blank: that patient has no such level"
+        ),
         source="simulated",
         pixel_spacing_mm=camera.pixel_spacing_mm,
         unit=INTENSITY_UNIT,

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from cohort.simulator.anatomy import REGIONS, TEMPLATE_SPACING_MM, Array, Template
 from cohort.simulator.territories import Territory, territory_weights
-from spect.formats.png import figure_to_png
+from spect.formats.png import MARKS, figure_to_png
 
 NUCLEI_Z_MM = (-36.0, -20.0, -4.0, 2.0, 6.0, 10.0, 16.0, 22.0)
 TERRITORIES_Z_MM = (-36.0, 6.0, 42.0)
@@ -62,8 +62,10 @@ def _lay_out(
 ) -> Figure:
     across = min(4, len(planes_mm))
     down = -(-len(planes_mm) // across)
-    figure = Figure(figsize=(3.1 * across, 3.75 * down + 0.7), dpi=110, layout="constrained")
+    height = 3.9 * down + 0.7
+    figure = Figure(figsize=(3.3 * across, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
+    figure.text(0.01, 0.12 / height, MARKS["simulated"], fontsize=8, color="#b00020", weight="bold")
     for panel, z_mm in zip(figure.subplots(down, across, squeeze=False).flat, planes_mm, strict=True):
         plane = round((z_mm - float(template.origin_mm[2])) / TEMPLATE_SPACING_MM)
         _draw_anatomy(panel, template, plane)
@@ -72,7 +74,7 @@ def _lay_out(
         panel.set_title(f"MNI z = {z_mm:+.0f} mm", fontsize=9)
     figure.legend(
         handles=[Line2D([], [], color=color, label=str(name).replace("_", " ")) for name, color in colors.items()],
-        loc="outside lower center",
+        loc="outside lower right",
         ncols=len(colors),
         frameon=False,
         fontsize=9,
@@ -96,7 +98,11 @@ def _draw_anatomy(panel: Panel, template: Template, plane: int) -> None:
     panel.set_xlim(80, -80)  # the patient's left on image right
     panel.set_ylim(-112, 80)
     panel.set_aspect("equal")
+    panel.set_xlabel("MNI x (mm)", fontsize=7, labelpad=1)
+    panel.set_ylabel("MNI y (mm)", fontsize=7, labelpad=0)
     panel.tick_params(labelsize=6)
+    for words, x_mm, align in (("right", 77, "left"), ("patient's left", -77, "right")):
+        panel.text(x_mm, 76, words, ha=align, va="top", fontsize=7, color="white")
 
 
 def _draw_shape(panel: Panel, template: Template, shape: Array, color: str) -> None:
