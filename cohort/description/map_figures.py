@@ -24,7 +24,7 @@ _CELL = 1.6  # inches
 _ROW = _CELL + 0.26  # with the caption above a panel
 _BLOCK = 3 * _CELL + 1.15  # a cohort's panels and its colour bar
 _MARGIN = 0.6  # for the levels' names
-_SHOWN_HALF_MM = 116.0  # of the field about its centre: SPM's template reaches 112 mm from it at CER
+_SHOWN_HALF_MM = 116.0  # of the field about its centre: SPM's template reaches 105 mm from it at CER
 _SMALLEST_LIMIT_PERCENT = 5.0  # below it a colour bar would make noise look like a finding
 
 
