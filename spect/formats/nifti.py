@@ -119,16 +119,20 @@ def _load_image(source: Path | bytes, name: str, max_bytes: int) -> nibabel.Nift
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Turn whatever NiBabel finds wrong into one `FormatError`, and its log lines into silence."""
+    """Turn whatever NiBabel finds wrong into one `FormatError`, and its log lines into silence.
+
+    Its own words may quote a header's text.
+    """
     # A header of nonsense overflows NiBabel's arithmetic; what comes of it is checked afterwards.
     with _SILENCE, warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # such as of an extension whose size is odd: none is used
         _NIBABEL_LOG.addFilter(_drop)
         try:
             yield
-        except _NIBABEL_ERRORS as error:
-            reason = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(error).split()))[:200]
-            raise FormatError(f"{name} is not a readable NIfTI file ({reason}); copy or convert it again") from None
+        except _NIBABEL_ERRORS:
+            raise FormatError(
+                f"{name} is not a readable NIfTI file: it has a broken header; copy or convert it again"
+            ) from None
         finally:
             _NIBABEL_LOG.removeFilter(_drop)
 

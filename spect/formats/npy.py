@@ -33,8 +33,9 @@ def read_array(stream: BinaryIO, *, name: str, available: int, max_bytes: int = 
     `max_bytes` as float32. Raises `FormatError` for anything else than a whole array of numbers or words.
     """
     shape, fortran_order, dtype = _read_header(stream, name)
-    if dtype.hasobject or dtype.kind not in "buifU":
-        raise FormatError(f"{name} holds {dtype} values; numbers or words are needed (no pickled objects)")
+    if dtype.hasobject or dtype.kind not in "buifU":  # not quoted: a record's fields have names of anyone's choice
+        kind = "object" if dtype.hasobject else "other"
+        raise FormatError(f"{name} holds {kind} values; numbers or words are needed (no pickled objects)")
     _check_shape(shape, name)
     expected = math.prod(shape) * dtype.itemsize
     if expected > available:

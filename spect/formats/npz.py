@@ -20,13 +20,14 @@ from spect.slices import SyntheticBatch, check_counts
 NOTICE = "synthetic, research use only"
 MAX_UNIT = 60  # characters of an intensity unit
 MAX_MEMBERS = 64  # a batch has ten
-MAX_WORD = 200  # characters of a label, a name or a number
-_TOLD = 200  # characters an error repeats of what a file says
+MAX_WORD = 200  # characters of a label
 
-# NotImplementedError (a newer zip) is a RuntimeError; struct.error and the rest come of directories that lie.
-_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, LookupError)
+# NotImplementedError (a newer zip) is a RuntimeError; OSError, struct.error and the rest come of directories that lie.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, LookupError)
 _LABELS = ("level", "pattern", "seed", "index")
 _FACTS = ("pixel_spacing_mm", "intensity_unit", "model_version", "model_sha256")
+# The only names of arrays that an error repeats: any other, like any text of a file, may be a patient's.
+_KNOWN = ("counts", *_LABELS, *_FACTS, "patient", "split", "notice", "mean_counts", "left_right_ratio")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: no clock in the bytes
 
 
@@ -62,8 +63,10 @@ def load_batch(source: Path | bytes, *, name: str | None = None) -> SyntheticBat
             model_sha256=str(arrays["model_sha256"]),
             intensity_unit=str(arrays["intensity_unit"]),
         )
-    except (SlicesError, TypeError, ValueError) as error:
+    except SlicesError as error:
         raise FormatError(f"{name} is not a batch written by synspect: {error}") from None
+    except (TypeError, ValueError):  # whose words quote the value
+        raise FormatError(f"{name} is not a batch written by synspect: a field is of another kind") from None
 
 
 def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int = MAX_BYTES) -> ParsedSlices:
@@ -71,8 +74,9 @@ def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int
     name = name or _name(source)
     arrays = read_arrays(source, name=name, max_bytes=max_bytes)
     if "counts" not in arrays:
-        held = _told(", ".join(arrays) or "no array")
-        raise FormatError(f"{name} holds {held}; slices are expected under the name counts, (n, rows, columns)")
+        raise FormatError(
+            f"{name} holds {_held(arrays)}; slices are expected under the name counts, (n, rows, columns)"
+        )
     try:
         counts = check_counts(arrays["counts"])
     except SlicesError as error:
@@ -114,14 +118,10 @@ def read_arrays(
     try:
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             _check_members(archive, name, max_bytes)
-            named = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-            return {array: _read(archive, member, max_bytes) for array, member in named.items() if wanted(array)}
-    except OSError as error:  # offsets that lie beyond the file
-        reason = _told(error.strerror or str(error)).lower()
-        raise FormatError(f"{name} is not a whole npz file ({reason}); copy or download it again") from None
-    except _BROKEN_ZIP as error:
-        reason = _told(str(error)) or "its directory of members is broken"
-        raise FormatError(f"{name} is not a whole npz file ({reason}); copy or download it again") from None
+            named = {_array_name(member): member for member in archive.infolist()}
+            return {array: _read(archive, member, name, max_bytes) for array, member in named.items() if wanted(array)}
+    except (OSError, *_BROKEN_ZIP):  # whose words quote the names of members; offsets may lie beyond the file
+        raise FormatError(f"{name} is not a whole npz file; copy or download it again") from None
 
 
 def _check_members(archive: zipfile.ZipFile, name: str, max_bytes: int) -> None:
@@ -134,18 +134,16 @@ def _check_members(archive: zipfile.ZipFile, name: str, max_bytes: int) -> None:
     for member in members:
         # Python's zipfile bounds the inflation of deflate alone, not of bzip2 or lzma.
         if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise FormatError(
-                f"{name}: {_told(member.filename)} is packed by a method NumPy never writes; save it again"
-            )
+            raise FormatError(f"{name}: {_called(member)} is packed by a method NumPy never writes; save it again")
         if not member.filename.endswith(".npy"):
-            raise FormatError(f"{name} holds {_told(member.filename)}, which is no array; save it with numpy.savez")
+            raise FormatError(f"{name} holds a member that is no array; save it with numpy.savez")
 
 
-def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int) -> NDArray[Any]:
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, max_bytes: int) -> NDArray[Any]:
     with archive.open(member) as stream:
         array = read_array(
             stream,  # type: ignore[arg-type]
-            name=_told(member.filename),
+            name=f"{name}: {_called(member)}",
             available=member.file_size,
             max_bytes=max_bytes,
         )
@@ -191,10 +189,22 @@ def _word(arrays: Mapping[str, NDArray[Any]], field: str, name: str) -> str:
     return str(words.item())
 
 
-def _told(text: str) -> str:
-    """Return what a file says of itself as one short, printable piece of an error."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-    return printable if len(printable) <= _TOLD else f"{printable[:_TOLD]}..."
+def _array_name(member: zipfile.ZipInfo) -> str:
+    return member.filename.removesuffix(".npy")
+
+
+def _called(member: zipfile.ZipInfo) -> str:
+    name = _array_name(member)
+    return f"the array {name}" if name in _KNOWN else "an array of another name"
+
+
+def _held(arrays: Mapping[str, object]) -> str:
+    """Name the arrays whose names are known, and count the others."""
+    known = [name for name in _KNOWN if name in arrays]
+    others = len(arrays) - len(known)
+    if others:
+        known.append(f"{others} array{'s' * (others > 1)} of other names")
+    return ", ".join(known) or "no array"
 
 
 def _label(arrays: Mapping[str, NDArray[Any]], field: str, slices: int, name: str) -> Words | None:

@@ -12,6 +12,14 @@ from spect.formats import npy, npz
 from spect.formats.reader import parse_slices
 from spect.slices import SyntheticBatch
 
+SECRET = "SMITH^JOHN_19370213"
+
+
+def npz_bytes(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
 
 @pytest.fixture
 def batch() -> SyntheticBatch:
@@ -75,11 +83,11 @@ def test_measured_quantities_travel_beside_the_counts(batch) -> None:
 
 def test_a_synthetic_file_is_known_as_one(batch) -> None:
     assert npz.read_slices(npz.to_bytes(batch)).synthetic
-    assert not npz.read_slices(_saved(counts=batch.counts)).synthetic
+    assert not npz.read_slices(npz_bytes(counts=batch.counts)).synthetic
 
 
 def test_one_word_labels_every_slice(batch) -> None:
-    parsed = npz.read_slices(_saved(counts=batch.counts, pattern=np.array("normal")))
+    parsed = npz.read_slices(npz_bytes(counts=batch.counts, pattern=np.array("normal")))
 
     assert parsed.pattern is not None
     assert parsed.pattern.tolist() == ["normal"] * 3
@@ -104,7 +112,7 @@ def test_a_changed_byte_is_noticed(batch) -> None:
 
 
 def test_pickled_objects_are_never_loaded() -> None:
-    evil = _saved(counts=np.array([{"a": 1}], dtype=object))
+    evil = npz_bytes(counts=np.array([{"a": 1}], dtype=object))
 
     with pytest.raises(FormatError, match="object"):
         npz.read_slices(evil)
@@ -144,7 +152,7 @@ def test_methods_of_packing_that_cannot_be_bounded_are_refused() -> None:
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"images": np.ones((2, 4, 4))}, "holds images; slices are expected under the name counts"),
+        ({"images": np.ones((2, 4, 4))}, "holds 1 array of other names; slices are expected under the name counts"),
         ({"counts": np.full((2, 4, 4), np.nan)}, "finite"),
         ({"counts": -np.ones((2, 4, 4))}, "negative"),
         ({"counts": np.ones((0, 4, 4))}, "shape"),
@@ -155,7 +163,7 @@ def test_methods_of_packing_that_cannot_be_bounded_are_refused() -> None:
 )
 def test_what_is_wrong_with_the_arrays_is_said(arrays, words) -> None:
     with pytest.raises(FormatError, match=words):
-        npz.read_slices(_saved(**arrays))
+        npz.read_slices(npz_bytes(**arrays))
 
 
 @pytest.mark.parametrize(
@@ -171,14 +179,14 @@ def test_what_is_wrong_with_the_arrays_is_said(arrays, words) -> None:
 )
 def test_labels_that_are_no_words_for_people_are_refused_in_one_line(arrays, words) -> None:
     with pytest.raises(FormatError, match=words) as caught:
-        npz.read_slices(_saved(counts=np.ones((2, 4, 4)), **arrays))
+        npz.read_slices(npz_bytes(counts=np.ones((2, 4, 4)), **arrays))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
 
 
 def test_small_types_are_bounded_by_the_memory_they_take_as_counts() -> None:
     with pytest.raises(FormatError, match="holds 2097152 values; at most 1048576 are read"):
-        npz.read_slices(_saved(counts=np.ones((2, 1024, 1024), dtype=np.uint8)), max_bytes=2**22)
+        npz.read_slices(npz_bytes(counts=np.ones((2, 1024, 1024), dtype=np.uint8)), max_bytes=2**22)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +209,71 @@ def test_a_member_beyond_the_end_of_the_file_is_told_without_an_error_number(bat
 
 def test_a_file_that_is_no_batch_names_what_it_lacks(batch) -> None:
     with pytest.raises(FormatError, match="lacks level, pattern, seed, index"):
-        npz.load_batch(_saved(counts=batch.counts))
+        npz.load_batch(npz_bytes(counts=batch.counts))
+
+
+def _zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _object_array() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+def _record_array() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(2, dtype=[(SECRET, "f4")]))
+    return buffer.getvalue()
+
+
+def _huge_array() -> bytes:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (99, 99, 99)}\n"
+    return npy.MAGIC + b"\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+NAMING: dict[str, bytes] = {
+    "another name": _zipped({f"{SECRET}.npy": npy.to_bytes(np.ones((1, 4, 4), dtype=np.float32))}),
+    "no array": _zipped({f"{SECRET}_report.txt": b"text"}),
+    "packed": _zipped({f"{SECRET}.npy": b"x" * 100}, zipfile.ZIP_LZMA),
+    "objects": _zipped({f"{SECRET}.npy": _object_array()}),
+    "records": _zipped({"counts.npy": _record_array()}),
+    "no numpy": _zipped({f"{SECRET}.npy": b"text" * 20}),
+    "cut short": _zipped({f"{SECRET}.npy": _huge_array()}),
+    "names differ": _zipped({f"{SECRET}.npy": b"x" * 100}).replace(SECRET.encode(), SECRET[::-1].encode(), 1),
+    "checksum": _zipped({f"{SECRET}.npy": npy.to_bytes(np.ones((1, 4, 4), dtype=np.float32))}).replace(
+        np.float32(1).tobytes() * 4, np.float32(2).tobytes() * 4
+    ),
+    "a spacing of words": npz_bytes(counts=np.ones((1, 4, 4)), pixel_spacing_mm=np.array(SECRET)),
+}
+
+
+@pytest.mark.parametrize("content", NAMING.values(), ids=NAMING.keys())
+@pytest.mark.parametrize("read", [parse_slices, npz.load_batch])
+def test_no_text_of_an_npz_reaches_an_error(read, content) -> None:
+    with pytest.raises(FormatError, match=r"^the file\b") as caught:
+        read(content, name="the file")
+    assert SECRET not in str(caught.value)
+    assert SECRET[::-1] not in str(caught.value)
+
+
+def test_a_batch_whose_spacing_is_a_word_is_refused_without_quoting_it(batch) -> None:
+    arrays = {**npz.read_arrays(npz.to_bytes(batch)), "pixel_spacing_mm": np.array(SECRET)}
+
+    with pytest.raises(FormatError, match="a field is of another kind") as caught:
+        npz.load_batch(npz_bytes(**arrays))
+    assert SECRET not in str(caught.value)
+
+
+def test_an_npy_of_records_is_refused_without_their_names() -> None:
+    with pytest.raises(FormatError, match="holds other values") as caught:
+        npy.read_counts(_record_array())
+    assert SECRET not in str(caught.value)
 
 
 def test_an_npy_file_reads_in_either_memory_order(batch) -> None:
@@ -220,9 +292,3 @@ def test_other_files_are_refused_by_their_first_bytes(content) -> None:
 def test_a_missing_file_is_named(tmp_path) -> None:
     with pytest.raises(FormatError, match=r"gone\.npz does not exist"):
         parse_slices(tmp_path / "gone.npz")
-
-
-def _saved(**arrays: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()

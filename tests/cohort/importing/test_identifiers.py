@@ -101,6 +101,16 @@ def _broken(folder: Path) -> None:
     np.savez(folder / "spacing.npz", counts=counts, pixel_spacing_mm=np.array(NAME))
     np.savez(folder / "pattern.npz", counts=counts, level=np.array("COR"), pattern=np.array(NAME))
     Image.new("RGB", (8, 8)).save(folder / f"{NAME}.png")
+    np.savez(folder / "array.npz", **{f"{NAME}_{BORN}": counts})
+    for file, member, content, method in (
+        ("text.npz", f"{NAME}_report.txt", NAME, zipfile.ZIP_STORED),
+        ("packed.npz", f"{NAME}.npy", NAME, zipfile.ZIP_BZIP2),
+        ("numpy.npz", f"{NAME}.npy", NAME, zipfile.ZIP_STORED),
+    ):
+        with zipfile.ZipFile(folder / file, "w", method) as archive:
+            archive.writestr(member, content)
+    lying = (folder / "numpy.npz").read_bytes().replace(NAME.encode(), NAME.upper().encode(), 1)
+    (folder / "lying.npz").write_bytes(lying)
 
 
 def _labels(scans: Path, path: Path) -> None:
@@ -170,7 +180,7 @@ def test_no_identifier_of_a_file_reaches_the_words_of_a_failed_import(tmp_path) 
     np.savez(tmp_path / "scans" / "good.npz", counts=np.ones((1, 64, 64), dtype=np.float32), level=np.array("COR"))
     told = _import(tmp_path, "--pattern", "normal")  # every reason is told, not the first three
 
-    assert told.stdout.count(b"skipped") == 7, told.stdout.decode() + told.stderr.decode()
+    assert told.stdout.count(b"skipped") == 12, told.stdout.decode() + told.stderr.decode()
     for done in (failed, told):
         assert b"Traceback" not in done.stderr
         _assert_nothing_tells(tmp_path, done.stdout + done.stderr)
