@@ -18,8 +18,8 @@ from cohort.quality import Flag, find_duplicates, find_upside_down, join_patient
 from cohort.store import Cohort, CohortDescription, build_cohort
 from spect.conditions import Level, parse_pattern
 from spect.errors import CohortError, ConditionError, FormatError, SlicesError
-from spect.formats import picture
 from spect.formats.planes import DEFAULT_MATRIX
+from spect.formats.units import GRAY_UNITS
 from spect.slices import DEFAULT_UNIT, FIELD_MM
 
 MAX_SLICES = 100_000  # 6.5 GB in memory
@@ -198,7 +198,7 @@ def _unit_of(kept: list[LabelledScans], scaling: Scaling) -> tuple[str, list[str
         told = ", ".join(f"{scans} in {unit}" for unit, scans in sorted(stated.items()))
         raise CohortError(f"the scans state different units ({told}); import each unit as a cohort of its own")
     unit = next(iter(stated), DEFAULT_UNIT)
-    warnings = [_PICTURES_WARNING] if unit == picture.UNIT else []
+    warnings = [_PICTURES_WARNING] if unit in GRAY_UNITS.values() else []
     silent = sum(one.unit is None for one in kept)
     if stated and silent:
         warnings.append(f"{silent} scans state no intensity unit and were taken to be in {unit}, as the others")

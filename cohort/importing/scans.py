@@ -18,7 +18,8 @@ from spect.formats.field import check_pixel_spacing, fit_to_field
 from spect.formats.parsed import ParsedSlices, Words
 from spect.formats.planes import DEFAULT_PLANES
 from spect.formats.reader import is_dicom_file, parse_slices
-from spect.slices import DEFAULT_UNIT, FIELD_MM, Counts, mirror_left_right
+from spect.formats.units import GRAY_UNITS, KNOWN_UNITS
+from spect.slices import FIELD_MM, Counts, mirror_left_right
 
 # A file of some kilobytes can claim any size: what one scan may take is bounded, about 1 GiB at its peak.
 _MAX_BYTES = 2**28  # of its values as float32
@@ -26,7 +27,6 @@ _MAX_SLICES = 2048
 _BLOCK_PIXELS = 2**22  # resampled at once
 _SAME_SPACING = 0.01  # headers and tables round
 _CROPPED_SHARE = 0.001  # of the counts, outside the field: less is noise
-_UNITS = (DEFAULT_UNIT, "Bq/mL", picture.UNIT)
 _THE_SCAN = "the file"  # the name of a file may be a patient's
 
 
@@ -123,7 +123,7 @@ def _spacing(parsed: ParsedSlices, asked: float | None) -> tuple[float, list[str
         raise FormatError("it states another pixel spacing itself; leave its cell in the column pixel_spacing_mm empty")
     if stated is not None or asked is not None:
         return stated or asked or 0.0, []
-    if parsed.intensity_unit == picture.UNIT:
+    if parsed.intensity_unit in GRAY_UNITS.values():
         raise FormatError("a picture knows no pixel spacing; give it in the column pixel_spacing_mm of the labels")
     return FIELD_MM / parsed.counts.shape[-1], [f"states no pixel spacing: its width was taken as {FIELD_MM:g} mm"]
 
@@ -177,8 +177,8 @@ def _identifiers(parsed: ParsedSlices, label: FileLabel | None, scan: Scan) -> t
 
 
 def _unit(parsed: ParsedSlices) -> str | None:
-    if parsed.intensity_unit is not None and parsed.intensity_unit not in _UNITS:
-        raise FormatError(f"it states an intensity unit that is none of {', '.join(_UNITS)}; convert it")
+    if parsed.intensity_unit is not None and parsed.intensity_unit not in KNOWN_UNITS:
+        raise FormatError(f"it states an intensity unit that is none of {', '.join(KNOWN_UNITS)}; convert it")
     return parsed.intensity_unit
 
 

@@ -9,10 +9,8 @@ from spect.errors import FormatError
 from spect.formats.dicom_file import Attributes, tag_words
 from spect.formats.dicom_geometry import Plane, Vector, frame_step, read_plane
 from spect.formats.dicom_kind import check_kind, is_nuclear_medicine
-from spect.slices import DEFAULT_UNIT
+from spect.formats.units import DEFAULT_SUV, DICOM_UNITS, SUV, SUV_UNITS
 
-# Units (0054,1001), PS3.3 C.8.9.1.1.3; every other one is left unsaid.
-_UNITS = {"CNTS": DEFAULT_UNIT, "BQML": "Bq/mL"}
 _SYNTHETIC_TYPE = ("DERIVED", "SECONDARY")
 _SYNTHETIC_PATIENT = "SYNTHETIC-"
 # What else may vary from frame to frame; in a reconstruction only the slice does.
@@ -64,7 +62,7 @@ def read_header(attributes: Attributes, *, max_bytes: int) -> ImageHeader:
         step=step,
         slope=slope,
         intercept=intercept,
-        unit=_UNITS.get(attributes.word("Units")),
+        unit=_unit(attributes),
         patient=patient or None,
         series=attributes.word("SeriesInstanceUID"),
         synthetic=image_type == _SYNTHETIC_TYPE and patient.startswith(_SYNTHETIC_PATIENT),
@@ -77,6 +75,22 @@ def check_size(shape: tuple[int, int, int], name: str, max_bytes: int) -> None:
     voxels = shape[0] * shape[1] * shape[2]
     if voxels * _BYTES_A_VOXEL > max_bytes:
         raise FormatError(f"{name} has {voxels} voxels; at most {max_bytes // _BYTES_A_VOXEL} are read: split it")
+
+
+def _unit(attributes: Attributes) -> str | None:
+    """Return the unit, None where none is stated; any text that is no unit of the standard is refused, unquoted."""
+    word = attributes.word("Units")
+    if not word:
+        return None
+    kind, known, keyword = word, DICOM_UNITS, "Units"
+    if word == SUV:
+        kind, known, keyword = attributes.word("SUVType") or DEFAULT_SUV, SUV_UNITS, "SUVType"
+    if kind not in known:
+        raise FormatError(
+            f"{attributes.name}: {tag_words(keyword)} is none of the standard's, so what its values measure is unknown; "
+            "export it in Bq/mL or counts"
+        )
+    return known[kind]
 
 
 def _rescale(attributes: Attributes) -> tuple[float, float]:

@@ -23,10 +23,10 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from spect.errors import FormatError, SlicesError
 from spect.formats.npy import MAX_BYTES
 from spect.formats.parsed import ParsedSlices
+from spect.formats.units import GRAY_UNITS
 from spect.slices import check_counts
 
 SUFFIXES = (".png", ".tif", ".tiff")
-UNIT = "gray values"
 MAX_SIDE = 4096  # pixels; sixteen times the finest camera matrix
 MAX_PAGES = 1024
 
@@ -90,11 +90,13 @@ def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int
         _check_marks(image, name)
     if len({page.shape for page in pages}) > 1:
         raise FormatError(f"{name} has pages of different sizes; save those of one size as a file of their own")
+    if len({page.dtype for page in pages}) > 1:
+        raise FormatError(f"{name} has pages of 8 and of 16 bits; save those of one depth as a file of their own")
     try:
         counts = check_counts(np.stack(pages))
     except SlicesError as error:
         raise FormatError(f"{name}: {error}") from None
-    return ParsedSlices(counts=counts, intensity_unit=UNIT, left_known=False)
+    return ParsedSlices(counts=counts, intensity_unit=GRAY_UNITS[8 * pages[0].dtype.itemsize], left_known=False)
 
 
 @contextmanager
@@ -112,8 +114,8 @@ def _readable(name: str) -> Iterator[None]:
         _PILLOW_LOG.removeFilter(_drop)
 
 
-def _pages(image: Image.Image, name: str, max_bytes: int) -> Iterator[NDArray[np.float32]]:
-    """Yield each page, checked before it is decoded."""
+def _pages(image: Image.Image, name: str, max_bytes: int) -> Iterator[NDArray[np.unsignedinteger]]:
+    """Yield each page as it is stored, checked before it is decoded."""
     pixels = 0
     for number in range(MAX_PAGES + 1):
         try:
@@ -129,10 +131,10 @@ def _pages(image: Image.Image, name: str, max_bytes: int) -> Iterator[NDArray[np
         yield _decode(image)
 
 
-def _decode(image: Image.Image) -> NDArray[np.float32]:
+def _decode(image: Image.Image) -> NDArray[np.unsignedinteger]:
     with _quiet_decoder() if isinstance(image, TiffImagePlugin.TiffImageFile) else nullcontext():
         image.load()
-    values: NDArray[np.float32] = np.asarray(image).astype(np.float32)
+    values: NDArray[np.unsignedinteger] = np.asarray(image)
     return values
 
 

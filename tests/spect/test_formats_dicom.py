@@ -110,6 +110,36 @@ def test_each_slice_of_a_positron_series_is_rescaled_by_its_own_slope_and_interc
     assert parsed.intensity_unit == "Bq/mL"
 
 
+@pytest.mark.parametrize(
+    ("values", "unit"),
+    [
+        ({"Units": "CNTS"}, "counts per pixel"),
+        ({"Units": "BQML"}, "Bq/mL"),
+        ({"Units": "GML"}, "g/mL (SUV, BW)"),
+        ({"Units": "GML", "SUVType": "LBM"}, "g/mL (SUV, LBM)"),
+        ({"Units": "MLMING"}, "mL/min/g"),
+        ({"Units": None}, None),
+    ],
+)
+def test_every_unit_of_the_standard_is_told_apart_and_an_absent_one_is_left_unsaid(values, unit) -> None:
+    dataset = phantom.positron_series(stack=Stack(frames=3))[1]
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+
+    assert dicom.read_slices(phantom.to_bytes(dataset)).intensity_unit == unit
+
+
+@pytest.mark.parametrize("values", [{"Units": "PLANTED"}, {"Units": "GML", "SUVType": "PLANTED"}])
+def test_a_unit_that_is_none_of_the_standards_is_refused_and_not_quoted(values) -> None:
+    dataset = phantom.positron_series(stack=Stack(frames=3))[1]
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+
+    with pytest.raises(FormatError, match=r"\(0054,100[16]\) is none of the standard's") as caught:
+        dicom.read_slices(phantom.to_bytes(dataset))
+    assert "PLANTED" not in str(caught.value)
+
+
 def test_frames_are_ordered_by_their_slice_numbers() -> None:
     dataset = phantom.recon_tomo()
     frames = np.frombuffer(dataset.PixelData, "<u2").reshape(40, 48, 44)

@@ -78,6 +78,12 @@ def _two_sizes() -> bytes:
     return _encoded(Image.fromarray(GRAY8), "TIFF", save_all=True, append_images=[small])
 
 
+def _two_depths() -> bytes:
+    deep = Image.fromarray(GRAY16[: GRAY8.shape[0], : GRAY8.shape[1]])
+    assert deep.size == (GRAY8.shape[1], GRAY8.shape[0])
+    return _encoded(Image.fromarray(GRAY8), "TIFF", save_all=True, append_images=[deep])
+
+
 def _many_pages() -> bytes:
     page = Image.fromarray(GRAY8[:2, :2])
     return _encoded(page, "TIFF", save_all=True, append_images=[page] * picture.MAX_PAGES)
@@ -105,6 +111,7 @@ _COLOURED = Image.merge("RGB", [Image.fromarray(GRAY8)] * 3)
         (_white_is_zero(), "zero as white"),
         (_turned(), "asks to be turned"),
         (_two_sizes(), "different sizes"),
+        (_two_depths(), "pages of 8 and of 16 bits"),
         (_many_pages(), "more than 1024 pages"),
         (_png_of(16, 0, side=2**20), "broken|too large"),
         (_png_of(8, 0, side=8192), "too large for a slice"),

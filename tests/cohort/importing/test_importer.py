@@ -21,11 +21,13 @@ from cohort.importing.labels import load_labels
 from cohort.importing.report import REPORT_NAME
 from cohort.importing.splits import split_patients
 from cohort.store import load_cohort, save_cohort
+from spect.conditions import Level
 from spect.errors import CohortError, FormatError, InputError
 from spect.formats import npz
 from spect.quantify import quantify
 from spect.slices import SyntheticBatch, mirror_left_right
 from synspect.commands.cohort_import import import_scans
+from tests.support.nuclear_medicine import Stack, positron_series, write_files
 
 TEMPLATE = Path(__file__).parents[4] / "shared" / "data" / "SPECT.nii"
 
@@ -407,7 +409,7 @@ def test_a_picture_lies_as_the_labels_say_and_only_so(tmp_path, pseudonyms) -> N
     left, _ = import_cohort(tmp_path / "scans", settings, pseudonyms)
 
     np.testing.assert_allclose(left.counts, mirror_left_right(right.counts), atol=0.01)
-    assert right.description.intensity_unit == "gray values"
+    assert right.description.intensity_unit == "8-bit gray values"
     for removed, words in (("image-right", "which side is the patient's left"), (",4,", "knows no pixel spacing")):
         labels.write_text("\n".join(rows).replace(removed, ",," if removed == ",4," else ""))
         with pytest.raises(CohortError, match=words):
@@ -434,6 +436,41 @@ def test_counts_and_becquerels_are_not_mixed(tmp_path, pseudonyms) -> None:
 
     with pytest.raises(CohortError, match=r"different units \(1 in Bq/mL, 1 in counts per pixel\)"):
         import_cohort(tmp_path / "scans", ImportSettings(pattern="normal"), pseudonyms)
+
+
+def test_pictures_of_8_and_of_16_bits_are_not_mixed(tmp_path, pseudonyms) -> None:
+    rows = _pictures(tmp_path / "scans", patients=2)
+    with Image.open(tmp_path / "scans" / "0001.png") as image:
+        gray = np.asarray(image)
+    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "scans" / "0001.png")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+
+    with pytest.raises(CohortError, match=r"different units \(1 in 16-bit gray values, 1 in 8-bit gray values\)"):
+        import_cohort(tmp_path / "scans", ImportSettings(labels=tmp_path / "labels.csv"), pseudonyms)
+
+
+def test_quantified_flow_is_taken_in_its_own_unit(tmp_path, pseudonyms) -> None:
+    _write_slices(tmp_path / "a.npz", level=np.array("COR"), intensity_unit=np.array("mL/100g/min"))
+
+    cohort, _ = import_cohort(tmp_path / "a.npz", ImportSettings(pattern="normal"), pseudonyms)
+
+    assert cohort.description.intensity_unit == "mL/100g/min"
+
+
+def test_standardised_uptake_is_not_mixed_with_becquerels_nor_taken_for_them(tmp_path, pseudonyms) -> None:
+    for name, unit in (("a", "GML"), ("b", "BQML")):
+        series = positron_series(stack=Stack(frames=24))
+        for dataset in series:
+            dataset.Units = unit
+        write_files(series, tmp_path / "scans" / name)
+    settings = ImportSettings(pattern="normal", planes={Level.BASAL_GANGLIA: 0.0})
+
+    with pytest.raises(CohortError, match=r"different units \(1 in Bq/mL, 1 in g/mL \(SUV, BW\)\)"):
+        import_cohort(tmp_path / "scans", settings, pseudonyms)
+    alone, report = import_cohort(tmp_path / "scans" / "a", settings, pseudonyms)
+
+    assert alone.description.intensity_unit == "g/mL (SUV, BW)"
+    assert not any("no intensity unit" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
