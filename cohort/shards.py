@@ -19,6 +19,8 @@ SLICES_NAME = "slices.npz"
 SLICES_PER_FILE = 4096
 MAX_FILE_BYTES = 2**30  # inflated: four times what a file of so many slices of 128 x 128 holds
 COUNTS = "counts"
+# Stands in every file of slices, one word: taken out of its cohort, a file still says that it is no scan as acquired.
+NOTICE, NOTICE_WORDS = "notice", "slices of a synspect cohort"
 _SHARD_NAME = re.compile(r"slices-(\d+)\.npz")
 
 Arrays = dict[str, NDArray[Any]]
@@ -65,7 +67,8 @@ class ShardWriter:
             return
         others = {name: np.concatenate([block[name] for block in self._others]) for name in self._others[0]}
         path = self._directory / _shard_name(self._files)
-        np.savez(path, allow_pickle=False, **{COUNTS: self._counts[: self._held]}, **others)
+        notice = np.array(NOTICE_WORDS)
+        np.savez(path, allow_pickle=False, **{COUNTS: self._counts[: self._held], NOTICE: notice}, **others)
         self._others, self._held, self._files = [], 0, self._files + 1
 
 
@@ -127,8 +130,14 @@ def read_counts(files: list[Path]) -> Iterator[NDArray[Any]]:
 
 def _read(path: Path, *, keep_counts: bool) -> Arrays:
     try:
-        return npz.read_arrays(
-            path, name="it", max_bytes=MAX_FILE_BYTES, wanted=lambda name: (name == COUNTS) is keep_counts
-        )
+        return npz.read_arrays(path, name="it", max_bytes=MAX_FILE_BYTES, wanted=_is_counts if keep_counts else _is_label)
     except FormatError as error:
         raise CohortError(f"{path}: {error}") from error
+
+
+def _is_counts(name: str) -> bool:
+    return name == COUNTS
+
+
+def _is_label(name: str) -> bool:
+    return name not in {COUNTS, NOTICE}

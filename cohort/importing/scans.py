@@ -56,6 +56,8 @@ def read_scans(
         raise FormatError(f"it holds {len(parsed)} slices; at most {_MAX_SLICES} of one file are read: split it")
     if parsed.synthetic:
         raise FormatError("it is synthetic; a cohort holds scans of patients")
+    if parsed.of_cohort:
+        raise FormatError("it is a piece of a cohort, simulated or imported before; use that cohort as it is")
     parsed, spacing, notes = _placed(parsed, label)
     level = _one_of(parsed.level, label.level if label else None, len(parsed), "level", tuple(Level))
     pattern = _one_of(parsed.pattern, label.pattern if label else None, len(parsed), "pattern", tuple(Pattern))

@@ -87,8 +87,8 @@ def _unit(attributes: Attributes) -> str | None:
         kind, known, keyword = attributes.word("SUVType") or DEFAULT_SUV, SUV_UNITS, "SUVType"
     if kind not in known:
         raise FormatError(
-            f"{attributes.name}: {tag_words(keyword)} is none of the standard's, so what its values measure is unknown; "
-            "export it in Bq/mL or counts"
+            f"{attributes.name}: {tag_words(keyword)} is none of the standard's, so what its values measure is "
+            "unknown; export it in Bq/mL or counts"
         )
     return known[kind]
 

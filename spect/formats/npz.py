@@ -81,7 +81,7 @@ def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int
         counts = check_counts(arrays["counts"])
     except SlicesError as error:
         raise FormatError(f"{name}: {error}") from None
-    spacing = arrays.get("pixel_spacing_mm")
+    spacing, notice = arrays.get("pixel_spacing_mm"), _word(arrays, "notice", name)
     return ParsedSlices(
         counts=counts,
         level=_label(arrays, "level", len(counts), name),
@@ -89,7 +89,9 @@ def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int
         patient=_label(arrays, "patient", len(counts), name),
         pixel_spacing_mm=None if spacing is None else _spacing(spacing, name),
         intensity_unit=_word(arrays, "intensity_unit", name)[:MAX_UNIT] or None,
-        synthetic="synthetic" in _word(arrays, "notice", name),
+        synthetic="synthetic" in notice,
+        # Cohorts written before they bore a notice are known by what no scan has: a split, or the simulator's truth.
+        of_cohort="cohort" in notice or "split" in arrays or any(field.startswith("truth_") for field in arrays),
     )
 
 
@@ -120,7 +122,7 @@ def read_arrays(
             _check_members(archive, name, max_bytes)
             named = {_array_name(member): member for member in archive.infolist()}
             return {array: _read(archive, member, name, max_bytes) for array, member in named.items() if wanted(array)}
-    except (OSError, *_BROKEN_ZIP):  # whose words quote the names of members; offsets may lie beyond the file
+    except _BROKEN_ZIP:  # whose words quote the names of members
         raise FormatError(f"{name} is not a whole npz file; copy or download it again") from None
 
 

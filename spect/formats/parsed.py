@@ -21,6 +21,7 @@ class ParsedSlices:
     pixel_spacing_mm: float | None = None
     intensity_unit: str | None = None
     synthetic: bool = False  # the file says it came from a generator
+    of_cohort: bool = False  # the file is a piece of a cohort, simulated or imported
     left_known: bool = True  # False: neither the file nor its format says which side is the patient's left
     notes: tuple[str, ...] = ()  # what reading had to mend, for the user to know
 

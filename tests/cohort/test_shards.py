@@ -239,3 +239,20 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     while any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
         assert time.monotonic() < deadline, "a worker outlived its parent"
         time.sleep(0.1)
+
+
+def test_every_file_of_slices_says_that_it_is_of_a_cohort_and_one_that_does_not_is_still_read(
+    both: tuple[Path, Path],
+) -> None:
+    before = load_cohort(both[1])
+    for name in FILES:
+        with np.load(both[1] / name) as archive:
+            assert str(archive["notice"]) == "slices of a synspect cohort"
+            arrays = {kept: archive[kept] for kept in archive.files if kept != "notice"}
+        np.savez(both[1] / name, **arrays)
+
+    again = load_cohort(both[1])
+
+    np.testing.assert_array_equal(again.counts, before.counts)
+    assert again.description == before.description
+    assert set(again.arrays()) == set(before.arrays())

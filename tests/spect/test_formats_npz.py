@@ -12,7 +12,7 @@ from spect.formats import npy, npz
 from spect.formats.reader import parse_slices
 from spect.slices import SyntheticBatch
 
-SECRET = "SMITH^JOHN_19370213"
+PATIENT_WORDS = "SMITH^JOHN_19370213"
 
 
 def npz_bytes(**arrays: np.ndarray) -> bytes:
@@ -228,7 +228,7 @@ def _object_array() -> bytes:
 
 def _record_array() -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, np.zeros(2, dtype=[(SECRET, "f4")]))
+    np.save(buffer, np.zeros(2, dtype=[(PATIENT_WORDS, "f4")]))
     return buffer.getvalue()
 
 
@@ -238,18 +238,20 @@ def _huge_array() -> bytes:
 
 
 NAMING: dict[str, bytes] = {
-    "another name": _zipped({f"{SECRET}.npy": npy.to_bytes(np.ones((1, 4, 4), dtype=np.float32))}),
-    "no array": _zipped({f"{SECRET}_report.txt": b"text"}),
-    "packed": _zipped({f"{SECRET}.npy": b"x" * 100}, zipfile.ZIP_LZMA),
-    "objects": _zipped({f"{SECRET}.npy": _object_array()}),
+    "another name": _zipped({f"{PATIENT_WORDS}.npy": npy.to_bytes(np.ones((1, 4, 4), dtype=np.float32))}),
+    "no array": _zipped({f"{PATIENT_WORDS}_report.txt": b"text"}),
+    "packed": _zipped({f"{PATIENT_WORDS}.npy": b"x" * 100}, zipfile.ZIP_LZMA),
+    "objects": _zipped({f"{PATIENT_WORDS}.npy": _object_array()}),
     "records": _zipped({"counts.npy": _record_array()}),
-    "no numpy": _zipped({f"{SECRET}.npy": b"text" * 20}),
-    "cut short": _zipped({f"{SECRET}.npy": _huge_array()}),
-    "names differ": _zipped({f"{SECRET}.npy": b"x" * 100}).replace(SECRET.encode(), SECRET[::-1].encode(), 1),
-    "checksum": _zipped({f"{SECRET}.npy": npy.to_bytes(np.ones((1, 4, 4), dtype=np.float32))}).replace(
+    "no numpy": _zipped({f"{PATIENT_WORDS}.npy": b"text" * 20}),
+    "cut short": _zipped({f"{PATIENT_WORDS}.npy": _huge_array()}),
+    "names differ": _zipped({f"{PATIENT_WORDS}.npy": b"x" * 100}).replace(
+        PATIENT_WORDS.encode(), PATIENT_WORDS[::-1].encode(), 1
+    ),
+    "checksum": _zipped({f"{PATIENT_WORDS}.npy": npy.to_bytes(np.ones((1, 4, 4), dtype=np.float32))}).replace(
         np.float32(1).tobytes() * 4, np.float32(2).tobytes() * 4
     ),
-    "a spacing of words": npz_bytes(counts=np.ones((1, 4, 4)), pixel_spacing_mm=np.array(SECRET)),
+    "a spacing of words": npz_bytes(counts=np.ones((1, 4, 4)), pixel_spacing_mm=np.array(PATIENT_WORDS)),
 }
 
 
@@ -258,22 +260,22 @@ NAMING: dict[str, bytes] = {
 def test_no_text_of_an_npz_reaches_an_error(read, content) -> None:
     with pytest.raises(FormatError, match=r"^the file\b") as caught:
         read(content, name="the file")
-    assert SECRET not in str(caught.value)
-    assert SECRET[::-1] not in str(caught.value)
+    assert PATIENT_WORDS not in str(caught.value)
+    assert PATIENT_WORDS[::-1] not in str(caught.value)
 
 
 def test_a_batch_whose_spacing_is_a_word_is_refused_without_quoting_it(batch) -> None:
-    arrays = {**npz.read_arrays(npz.to_bytes(batch)), "pixel_spacing_mm": np.array(SECRET)}
+    arrays = {**npz.read_arrays(npz.to_bytes(batch)), "pixel_spacing_mm": np.array(PATIENT_WORDS)}
 
     with pytest.raises(FormatError, match="a field is of another kind") as caught:
         npz.load_batch(npz_bytes(**arrays))
-    assert SECRET not in str(caught.value)
+    assert PATIENT_WORDS not in str(caught.value)
 
 
 def test_an_npy_of_records_is_refused_without_their_names() -> None:
     with pytest.raises(FormatError, match="holds other values") as caught:
         npy.read_counts(_record_array())
-    assert SECRET not in str(caught.value)
+    assert PATIENT_WORDS not in str(caught.value)
 
 
 def test_an_npy_file_reads_in_either_memory_order(batch) -> None:

@@ -28,6 +28,7 @@ from spect.quantify import quantify
 from spect.slices import SyntheticBatch, mirror_left_right
 from synspect.commands.cohort_import import import_scans
 from tests.support.nuclear_medicine import Stack, positron_series, write_files
+from tests.support.toy_slices import toy_cohort
 
 TEMPLATE = Path(__file__).parents[4] / "shared" / "data" / "SPECT.nii"
 
@@ -219,6 +220,25 @@ def test_synthetic_slices_are_no_patients(tmp_path, pseudonyms) -> None:
 
     with pytest.raises(FormatError, match=r"a\.npz: it is synthetic"):
         import_cohort(tmp_path / "a.npz", ImportSettings(), pseudonyms)
+
+
+def _old_slices(path: Path, **kept: np.ndarray) -> None:
+    """A file of slices as cohorts were written before they bore a notice."""
+    _write_slices(path, level=np.array("COR"), pattern=np.array("normal"), **kept)
+
+
+@pytest.mark.parametrize("kept", [{"split": np.array(["train"] * 6)}, {"truth_severity": np.zeros(6)}])
+def test_a_piece_of_a_cohort_is_no_scan_as_acquired(tmp_path, pseudonyms, kept) -> None:
+    save_cohort(toy_cohort(2, seed=3), tmp_path / "made")
+    (tmp_path / "made" / "slices.npz").rename(tmp_path / "new.npz")
+    _old_slices(tmp_path / "old.npz", **kept)
+    with np.load(tmp_path / "new.npz") as archive:
+        bare = {name: archive[name] for name in ("counts", "level", "pattern", "notice")}
+    np.savez(tmp_path / "bare.npz", **bare)
+
+    for name in ("new.npz", "old.npz", "bare.npz"):
+        with pytest.raises(FormatError, match="it is a piece of a cohort, simulated or imported before"):
+            import_cohort(tmp_path / name, ImportSettings(), pseudonyms)
 
 
 @pytest.mark.parametrize(
