@@ -10,19 +10,17 @@ import numpy as np
 
 from cohort.importing.deidentify import Pseudonyms
 from cohort.importing.importer import ImportSettings, import_cohort
-from cohort.importing.report import save_report
-from cohort.store import check_destination, save_cohort
+from cohort.importing.report import check_import_destination, save_import
 from spect.errors import CohortError
 
 _PSEUDONYMS = Pseudonyms(key=bytes(32))
 
 
 def import_files(source: Path, labels: Path | None, pattern: str | None, destination: Path) -> None:
-    """Import scans and write the cohort and its report."""
-    check_destination(destination)
+    """Import scans and write the cohort and its report, by the calls of `synspect cohort import`."""
+    check_import_destination(destination)
     cohort, report = import_cohort(source, ImportSettings(labels=labels, pattern=pattern), _PSEUDONYMS)
-    save_cohort(cohort, destination)
-    save_report(report, destination)
+    save_import(cohort, report, destination)
 
 
 def raises_an_error_of_python(source: Path, labels: Path | None, pattern: str | None, destination: Path) -> None:
