@@ -12,7 +12,7 @@ from cohort.importing.deidentify import Pseudonyms
 from cohort.importing.labels import FileLabel, load_labels
 from cohort.importing.report import FileOutcome, ImportReport
 from cohort.importing.scans import LabelledScans, read_scans
-from cohort.importing.sources import FoundScans, Scan, find_scans, match_labels
+from cohort.importing.sources import FoundScans, LeftOut, Scan, find_scans, match_labels
 from cohort.importing.splits import SHARES, split_patients
 from cohort.quality import Flag, find_duplicates, find_upside_down, join_patients
 from cohort.store import Cohort, CohortDescription, build_cohort
@@ -85,36 +85,40 @@ def import_cohort(
         The single file is not one of slices.
     """
     found = find_scans(source)
-    labels = _labels_of(found.scans, settings)
+    labels = _labels_of(found, settings)
     kept: list[LabelledScans] = []
-    outcomes: list[FileOutcome] = []
+    outcomes = {
+        one.position: replace(_outcome_of(one, labels, pseudonyms), skipped=one.reason) for one in found.left_out
+    }
     held = 0
     for done, scan in enumerate(found.scans):
         progress(done, len(found.scans))
-        outcome = FileOutcome(place=_place(scan, labels, settings), pseudonym=pseudonyms.file(scan.name))
+        outcome = _outcome_of(scan, labels, pseudonyms)
         try:
             scans = _read_labelled(scan, labels, settings, pseudonyms)
         except (FormatError, SlicesError, ConditionError) as error:
             if source.is_file():
                 raise FormatError(f"{source.name}: {error}") from None  # the name that was typed
-            outcomes.append(replace(outcome, skipped=str(error)))
+            outcomes[scan.position] = replace(outcome, skipped=str(error))
             continue
         kept.append(scans)
-        outcomes.append(replace(outcome, slices=len(scans.counts), notes=scans.notes))
+        outcomes[scan.position] = replace(outcome, slices=len(scans.counts), notes=scans.notes)
         held += len(scans.counts)
         if held > MAX_SLICES:
             raise CohortError(f"{source} holds more than {MAX_SLICES} slices; import it in parts")
     progress(len(found.scans), len(found.scans))
+    told = [outcomes[position] for position in sorted(outcomes)]
     if not kept:
-        raise CohortError(f"{source} gave no slice: {_told(outcomes)}")
-    return _gather(kept, outcomes, found, settings)
+        raise CohortError(f"{source} gave no slice: {_told(told)}")
+    return _gather(kept, told, found, settings)
 
 
-def _place(scan: Scan, labels: Mapping[str, FileLabel], settings: ImportSettings) -> str:
+def _outcome_of(one: Scan | LeftOut, labels: Mapping[str, FileLabel], pseudonyms: Pseudonyms) -> FileOutcome:
     """Say which scan it is without its name, which may be a patient's."""
-    if settings.labels is not None and scan.name in labels:
-        return f"scan {scan.position} (row {labels[scan.name].row} of the labels)"
-    return f"scan {scan.position} in the order of names"
+    place = f"scan {one.position} in the order of names"
+    if one.name in labels and labels[one.name].row is not None:
+        place = f"scan {one.position} (row {labels[one.name].row} of the labels)"
+    return FileOutcome(place=place, pseudonym=pseudonyms.file(one.name))
 
 
 def _read_labelled(
@@ -131,11 +135,11 @@ def _told(outcomes: list[FileOutcome]) -> str:
     return "; ".join(reasons + [f"and {len(outcomes) - _TOLD} more"] * (len(outcomes) > _TOLD))
 
 
-def _labels_of(scans: tuple[Scan, ...], settings: ImportSettings) -> dict[str, FileLabel]:
+def _labels_of(found: FoundScans, settings: ImportSettings) -> dict[str, FileLabel]:
     if settings.labels is not None:
-        return match_labels(load_labels(settings.labels), scans, settings.labels)
+        return match_labels(load_labels(settings.labels), found)
     if settings.pattern is not None:
-        return {scan.name: FileLabel(row=0, pattern=settings.pattern) for scan in scans}
+        return {scan.name: FileLabel(row=None, pattern=settings.pattern) for scan in found.scans}
     return {}
 
 
@@ -181,7 +185,7 @@ def _gather(
         slices=len(cohort),
         patients=len(set(patient.tolist())),
         patients_by_split=by_split,
-        ignored_files=found.ignored,
+        ignored_files=len(found.ignored),
         flags=dict(Counter(word for words in flags for word in words)),
         duplicates=dict(Counter("exact" if pair.exact else "near" for pair in duplicates)),
         warnings=(*warnings, *_warnings(kept, patient.tolist(), [(p.first, p.second) for p in duplicates], by_split)),

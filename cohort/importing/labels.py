@@ -5,7 +5,8 @@ No message quotes a cell: in a table whose columns slipped, any cell may hold a 
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -35,7 +36,7 @@ class Left(StrEnum):
 class FileLabel:
     """One row: what every slice of a scan is; None or empty where the file itself, or an option, must say it."""
 
-    row: int
+    row: int | None  # None: not of a table, but of an option
     pattern: str
     level: str | None = None
     patient: str | None = None
@@ -53,39 +54,69 @@ def _contents(label: FileLabel) -> tuple[object, ...]:
     return (label.pattern, label.level, label.patient, label.pixel_spacing_mm, label.left, planes)
 
 
-def load_labels(path: Path) -> dict[str, FileLabel]:
-    """Read a CSV with the columns `REQUIRED` and any of `OPTIONAL`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """What is wrong in a row, and in which of its columns; None: in the whole row."""
 
-    `file` is relative to the imported directory. Raises `CohortError` with every mistake, each with its row (the
-    header is row 1) and column.
+    row: int
+    words: str
+    column: str | None = None
+
+    def __str__(self) -> str:
+        where = f"row {self.row}" if self.column is None else f"row {self.row}, column {self.column}"
+        return f"{where}: {self.words}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelTable:
+    """The rows of a table by the normalised name of the file each speaks of, and its mistakes, not yet raised."""
+
+    path: Path
+    rows: Mapping[str, int]  # the first row of every name
+    labels: Mapping[str, FileLabel]  # of rows without a mistake
+    mistakes: tuple[Mistake, ...]
+
+    def raise_all(self, more: Sequence[Mistake] = ()) -> None:
+        """Raise `CohortError` with every mistake and `more` of them by row, or the first twenty and a count."""
+        told = [str(one) for one in sorted([*self.mistakes, *more], key=lambda one: one.row)]
+        if told:
+            rest = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+            raise CohortError(f"{self.path}: {'; '.join(told[:_SHOWN])}{rest}; mend the file and import again")
+
+
+def load_labels(path: Path) -> LabelTable:
+    """Read a CSV with the columns `REQUIRED` and any of `OPTIONAL`; the header is row 1.
+
+    `file` is relative to the imported directory. Raises `CohortError` for what is no table with such columns; what is
+    wrong in its rows is kept, to be raised at once with what the files say against them.
     """
     rows = _read_rows(path)
     header = [name.strip().lower() for name in next(rows, [])]
     _check_header(header, path)
+    first_rows: dict[str, int] = {}
     labels: dict[str, FileLabel] = {}
-    mistakes: list[str] = []
+    mistakes: list[Mistake] = []
     for number, cells in enumerate(rows, start=2):
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(header):
-            mistakes.append(f"row {number}: {len(cells)} cells where the header has {len(header)}")
+            mistakes.append(Mistake(row=number, words=f"{len(cells)} cells where the header has {len(header)}"))
             continue
         row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-        wrong = [f"row {number}, column {column}: {words}" for column, words in _mistakes(row, labels)]
+        wrong = [Mistake(row=number, column=column, words=words) for column, words in _mistakes(row, first_rows)]
         mistakes += wrong
-        # A wrong row keeps its file's name taken, so that a second row of that name is told as well.
-        labels[_normalised(row["file"])] = FileLabel(row=number, pattern="") if wrong else _to_label(row, number)
+        if row["file"]:
+            first_rows.setdefault(normalised_name(row["file"]), number)
+        if not wrong:
+            labels[normalised_name(row["file"])] = _to_label(row, number)
     if not labels and not mistakes:
-        mistakes.append("row 2: no file is named")
-    raise_all(mistakes, path)
-    return labels
+        mistakes.append(Mistake(row=2, words="no file is named"))
+    return LabelTable(path=path, rows=first_rows, labels=labels, mistakes=tuple(mistakes))
 
 
-def raise_all(mistakes: list[str], path: Path) -> None:
-    """Raise `CohortError` with every mistake, or with the first twenty and a count; nothing where there is none."""
-    if mistakes:
-        more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
-        raise CohortError(f"{path}: {'; '.join(mistakes[:_SHOWN])}{more}; mend the file and import again")
+def normalised_name(name: str) -> str:
+    """Return a file's name with forward slashes and composed letters: macOS writes an umlaut as two of them."""
+    return unicodedata.normalize("NFC", PurePosixPath(name.replace("\\", "/")).as_posix())
 
 
 def _to_label(row: Mapping[str, str], number: int) -> FileLabel:
@@ -104,9 +135,11 @@ def _to_label(row: Mapping[str, str], number: int) -> FileLabel:
 
 def _read_rows(path: Path) -> Iterator[list[str]]:
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as stream:  # a device or a pipe has no size: what is read is bounded, not what is promised
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise CohortError(f"{path} has more than {MAX_BYTES} bytes; labels are one short row a file")
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise CohortError(f"{path} cannot be read ({error.strerror}); give a CSV file with --labels") from None
     except UnicodeDecodeError:
@@ -133,12 +166,12 @@ def _check_header(header: list[str], path: Path) -> None:
         raise CohortError(f"{path}, row 1: {'; '.join(words)}; the columns are {known}, comma separated")
 
 
-def _mistakes(row: Mapping[str, str], earlier: Mapping[str, FileLabel]) -> Iterator[tuple[str, str]]:
+def _mistakes(row: Mapping[str, str], earlier: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     """Yield column and words of each mistake in a row."""
     if not row["file"]:
         yield "file", "is empty"
-    elif _normalised(row["file"]) in earlier:
-        yield "file", "is named twice"
+    elif normalised_name(row["file"]) in earlier:
+        yield "file", f"is named in row {earlier[normalised_name(row['file'])]} already"
     yield from ((column, f"is longer than {MAX_CELL} characters") for column in row if len(row[column]) > MAX_CELL)
     if not row["pattern"]:
         yield "pattern", "is empty"
@@ -186,7 +219,3 @@ def _holds(check: Callable[[], object]) -> bool:
     except (ConditionError, SlicesError, ValueError):
         return False
     return True
-
-
-def _normalised(name: str) -> str:
-    return PurePosixPath(name.replace("\\", "/")).as_posix()

@@ -76,10 +76,18 @@ class ImportReport:
             "intensity_scaling": self.scaling,
             "intensity_unit": self.unit,
             "read": [
-                {"file": outcome.pseudonym, "slices": outcome.slices, "notes": list(outcome.notes)}
+                {
+                    "place": outcome.place,
+                    "file": outcome.pseudonym,
+                    "slices": outcome.slices,
+                    "notes": list(outcome.notes),
+                }
                 for outcome in self.read
             ],
-            "skipped": [{"file": outcome.pseudonym, "reason": outcome.skipped} for outcome in self.skipped],
+            "skipped": [
+                {"place": outcome.place, "file": outcome.pseudonym, "reason": outcome.skipped}
+                for outcome in self.skipped
+            ],
             "ignored_files": self.ignored_files,
             "flags": self.flags or {},
             "duplicates": self.duplicates or {},
@@ -88,7 +96,7 @@ class ImportReport:
 
 
 def _places(places: list[str]) -> str:
-    more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
+    more = f" and {len(places) - _SHOWN} more, named in {REPORT_NAME}" if len(places) > _SHOWN else ""
     return ", ".join(places[:_SHOWN]) + more
 
 

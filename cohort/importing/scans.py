@@ -77,7 +77,7 @@ def read_scans(
 
 def _parse(scan: Scan, label: FileLabel | None, planes: Mapping[Level, float] | None, matrix: int) -> ParsedSlices:
     paths = tuple(scan.files.values())
-    is_dicom = is_dicom_file(paths[0])
+    is_dicom = is_dicom_file(paths[0], name=_THE_SCAN)
     asked = _planes_of(label, planes, is_dicom=is_dicom)
     if is_dicom:
         return dicom.read_series(paths, planes=asked, matrix=matrix, name=_THE_SCAN)

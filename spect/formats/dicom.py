@@ -1,7 +1,7 @@
 """Read reconstructed brain tomography from DICOM: NM multi-frame, and NM or PT series of single frames."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +19,37 @@ from spect.slices import FIELD_MM
 
 __all__ = ["MAX_BYTES", "group_series", "is_dicom", "read_series", "read_slices"]
 
-_GROUPING = ("SeriesInstanceUID", "NumberOfFrames")
+_GROUPING = ("SeriesInstanceUID", "SOPInstanceUID", "NumberOfFrames")
 
 
 def group_series(paths: Mapping[str, Path], *, max_bytes: int = MAX_BYTES) -> dict[str, tuple[Path, ...]]:
     """Gather single-frame files of one series under the first one's name; every other file stands alone.
 
-    Only headers are read. A file that cannot be read stands alone too: reading it says why.
+    A series may lie in several folders; where one of its images lies there twice, it was exported twice, and each
+    folder is a group. Only headers are read. A file that cannot be read stands alone too: reading it says why.
     """
-    groups: dict[str, list[Path]] = {}
-    name_of_series: dict[str, str] = {}
+    alone: dict[str, tuple[Path, ...]] = {}
+    images_of: dict[str, dict[str, str]] = {}  # series, name, image
     for name in sorted(paths):
-        series = _series_of(paths[name], max_bytes)
-        key = name_of_series.setdefault(series, name) if series else name
-        groups.setdefault(key, []).append(paths[name])
-    return {name: tuple(files) for name, files in groups.items()}
+        series, image = _identity_of(paths[name], max_bytes)
+        if series:
+            images_of.setdefault(series, {})[name] = image
+        else:
+            alone[name] = (paths[name],)
+    groups = [group for images in images_of.values() for group in _exports_of(images)]
+    found = alone | {group[0]: tuple(paths[name] for name in group) for group in groups}
+    return dict(sorted(found.items()))
+
+
+def _exports_of(images: Mapping[str, str]) -> list[list[str]]:
+    """Split the files (name, image) of one series into exports; each image without an identifier counts once."""
+    known = [image for image in images.values() if image]
+    if len(set(known)) == len(known):
+        return [list(images)]
+    folders: dict[PurePosixPath, list[str]] = {}
+    for name in images:
+        folders.setdefault(PurePosixPath(name).parent, []).append(name)
+    return list(folders.values())
 
 
 def read_slices(
@@ -89,14 +105,16 @@ def read_series(
     return _cut(volume, volume_affine(first.plane, step), first, planes or {}, matrix, name)
 
 
-def _series_of(path: Path, max_bytes: int) -> str | None:
-    """Return the series a single-frame file belongs to, None for every other file."""
+def _identity_of(path: Path, max_bytes: int) -> tuple[str, str]:
+    """Return the series a single-frame file belongs to, "" for every other file, and which image it is."""
     try:
         dataset = load_dataset(path, name=path.name, max_bytes=max_bytes, only=_GROUPING, pixels=False)
         attributes = Attributes(dataset, path.name)
-        return attributes.word("SeriesInstanceUID") if attributes.whole("NumberOfFrames", 1) == 1 else None
+        if attributes.whole("NumberOfFrames", 1) != 1:
+            return "", ""
+        return attributes.word("SeriesInstanceUID"), attributes.word("SOPInstanceUID")
     except FormatError:
-        return None
+        return "", ""
 
 
 def _header_of(path: Path, name: str, max_bytes: int) -> ImageHeader:

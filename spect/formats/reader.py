@@ -56,17 +56,9 @@ def has_slices_suffix(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def is_slices_file(path: Path) -> bool:
-    """Whether the name promises slices, or the content is DICOM: hospitals export files without a suffix."""
-    return has_slices_suffix(path) or is_dicom_file(path)
-
-
-def is_dicom_file(path: Path) -> bool:
-    """Whether the content says it is DICOM; a file that cannot be read does not."""
-    try:
-        return dicom.is_dicom(_first_bytes(path, path.name))
-    except FormatError:
-        return False
+def is_dicom_file(path: Path, *, name: str) -> bool:
+    """Whether the content says it is DICOM; raise `FormatError`, beginning with `name`, where it cannot be read."""
+    return dicom.is_dicom(_first_bytes(path, name))
 
 
 def _first_bytes(path: Path, name: str) -> bytes:

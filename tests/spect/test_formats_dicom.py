@@ -14,7 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELos
 from spect.conditions import Level
 from spect.errors import FormatError
 from spect.formats import dicom
-from spect.formats.reader import is_slices_file, parse_slices
+from spect.formats.reader import is_dicom_file, parse_slices
 from spect.quantify import quantify
 from tests.support import nuclear_medicine as phantom
 from tests.support.nuclear_medicine import Stack
@@ -191,7 +191,22 @@ def test_files_without_a_suffix_are_gathered_by_series_under_the_first_ones_name
     assert list(groups) == ["a/IM0000", "b/IM0000", "broken", "c/IM0000"]
     assert groups["a/IM0000"] == tuple(first.values())
     assert groups["b/IM0000"] == tuple(second.values())
-    assert all(is_slices_file(path) for path in paths.values())
+    assert all(is_dicom_file(path, name="it") for path in paths.values())
+
+
+def test_a_series_that_was_exported_twice_is_a_group_in_each_folder_and_one_in_two_folders_is_one(tmp_path) -> None:
+    datasets = phantom.positron_series(stack=Stack(frames=6))
+    whole = phantom.write_files(datasets, tmp_path / "a")
+    again = phantom.write_files(datasets, tmp_path / "b")
+    halves = {f"c/{name}": path for name, path in list(whole.items())[:3]}
+    halves |= {f"d/{name}": path for name, path in list(whole.items())[3:]}
+
+    twice = dicom.group_series(
+        {f"{folder}/{n}": p for folder, of in (("a", whole), ("b", again)) for n, p in of.items()}
+    )
+
+    assert twice == {"a/IM0000": tuple(whole.values()), "b/IM0000": tuple(again.values())}
+    assert dicom.group_series(halves) == {"c/IM0000": tuple(whole.values())}
 
 
 def test_a_dicom_file_is_known_by_its_content_even_where_its_preamble_is_a_tiffs() -> None:

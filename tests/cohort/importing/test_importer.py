@@ -1,11 +1,14 @@
 """Importing scans: what is read, labelled, skipped and told; patients stay whole and unnamed."""
 
 import json
+import os
 import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
+import unicodedata
 from pathlib import Path
 
 import nibabel
@@ -130,6 +133,10 @@ def test_patients_and_file_names_never_reach_the_cohort(tmp_path, home) -> None:
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     report = json.loads((tmp_path / "cohort" / REPORT_NAME).read_text())
     assert (len(report["read"]), len(report["skipped"]), report["slices"]) == (1, 1, 3)
+    assert [one["place"] for one in report["read"] + report["skipped"]] == [
+        "scan 1 (row 2 of the labels)",
+        "scan 2 (row 3 of the labels)",
+    ]
 
 
 def test_a_patient_keeps_the_pseudonym_under_one_key_and_loses_it_under_another(home, tmp_path) -> None:
@@ -254,7 +261,7 @@ def test_a_piece_of_a_cohort_is_no_scan_as_acquired(tmp_path, pseudonyms, kept) 
         ),
         (
             "file,pattern\na.nii,normal\na.nii,normal\n,normal\n",
-            "row 3, column file: is named twice.*row 4, column file: is",
+            "row 3, column file: is named in row 2 already.*row 4, column file: is",
         ),
         ("file,pattern\na.nii\n", "row 2: 1 cells where the header has 2"),
         ("name,pattern\na.nii,normal\n", "row 1: column file missing; the name in place 1 is unknown"),
@@ -264,6 +271,10 @@ def test_a_piece_of_a_cohort_is_no_scan_as_acquired(tmp_path, pseudonyms, kept) 
         ("file,pattern\n", "no file is named"),
         ('file,pattern\n"a.nii,normal\n', "is not a CSV file"),
         ("file,pattern\nc.nii,normal\n", "row 2, column file: not among the files"),
+        (
+            "file,pattern\nc.nii,norml\na.nii,normal\nd.nii,normal\nb.nii,\n",
+            "row 2, column pattern: is none.*row 2, column file: not among.*row 4, column file: not.*row 5, column pat",
+        ),
     ],
 )
 def test_every_mistake_in_the_labels_is_told_at_once_with_its_place(tmp_path, text, words) -> None:
@@ -286,7 +297,7 @@ def test_a_spreadsheet_saved_on_windows_is_read(tmp_path) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_bytes("\ufefffile,pattern\r\nmore\\eve.nii , normal \r\n\r\n".encode())
 
-    assert load_labels(labels)["more/eve.nii"].pattern == "normal"
+    assert load_labels(labels).labels["more/eve.nii"].pattern == "normal"
     labels.write_bytes("file,pattern\nJürgen.nii,normal\n".encode("latin-1"))
     with pytest.raises(CohortError, match="not UTF-8"):
         load_labels(labels)
@@ -297,7 +308,33 @@ def test_a_thousand_mistakes_are_counted_and_not_all_printed(tmp_path) -> None:
     labels.write_text("file,pattern\n" + "".join(f"{i}.nii,x\n" for i in range(1000)))
 
     with pytest.raises(CohortError, match="and 980 more"):
-        load_labels(labels)
+        load_labels(labels).raise_all()
+
+
+@pytest.mark.timeout(60)
+def test_labels_from_a_device_without_an_end_are_refused(tmp_path) -> None:
+    with pytest.raises(CohortError, match="/dev/zero has more than 67108864 bytes"):
+        load_labels(Path("/dev/zero"))
+
+
+def test_labels_from_a_pipe_are_read(tmp_path) -> None:
+    os.mkfifo(tmp_path / "labels")
+    writer = threading.Thread(target=(tmp_path / "labels").write_text, args=("file,pattern\na.nii,normal\n",))
+    writer.start()
+
+    assert load_labels(tmp_path / "labels").labels["a.nii"].pattern == "normal"
+    writer.join()
+
+
+def test_an_umlaut_written_as_two_letters_names_the_file_written_with_one(tmp_path, pseudonyms) -> None:
+    (tmp_path / "scans").mkdir()
+    _write_volume(tmp_path / "scans" / unicodedata.normalize("NFC", "Jürgen.nii"))
+    labels = tmp_path / "labels.csv"
+    labels.write_text(unicodedata.normalize("NFD", "file,pattern\nJürgen.nii,normal\n"), encoding="utf-8")
+
+    _, report = import_cohort(tmp_path / "scans", ImportSettings(labels=labels), pseudonyms)
+
+    assert (len(report.read), report.skipped) == (1, ())
 
 
 def _no_counts(path: Path) -> None:
