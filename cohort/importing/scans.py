@@ -16,7 +16,7 @@ from spect.errors import FormatError
 from spect.formats import dicom, picture
 from spect.formats.field import check_pixel_spacing, fit_to_field
 from spect.formats.parsed import ParsedSlices, Words
-from spect.formats.planes import DEFAULT_PLANES
+from spect.formats.planes import CROPPED_SHARE, DEFAULT_PLANES, SAME_SPACING
 from spect.formats.reader import is_dicom_file, parse_slices
 from spect.formats.units import GRAY_UNITS, KNOWN_UNITS
 from spect.slices import FIELD_MM, Counts, mirror_left_right
@@ -24,9 +24,6 @@ from spect.slices import FIELD_MM, Counts, mirror_left_right
 # A file of some kilobytes can claim any size: what one scan may take is bounded, about 1 GiB at its peak.
 _MAX_BYTES = 2**28  # of its values as float32
 _MAX_SLICES = 2048
-_BLOCK_PIXELS = 2**22  # resampled at once
-_SAME_SPACING = 0.01  # headers and tables round
-_CROPPED_SHARE = 0.001  # of the counts, outside the field: less is noise
 _THE_SCAN = "the file"  # the name of a file may be a patient's
 
 
@@ -121,7 +118,7 @@ def _placed(parsed: ParsedSlices, label: FileLabel | None) -> tuple[ParsedSlices
 
 def _spacing(parsed: ParsedSlices, asked: float | None) -> tuple[float, list[str]]:
     stated = parsed.pixel_spacing_mm
-    if stated is not None and asked is not None and abs(stated - asked) > _SAME_SPACING * stated:
+    if stated is not None and asked is not None and abs(stated - asked) > SAME_SPACING * stated:
         raise FormatError("it states another pixel spacing itself; leave its cell in the column pixel_spacing_mm empty")
     if stated is not None or asked is not None:
         return stated or asked or 0.0, []
@@ -185,12 +182,7 @@ def _unit(parsed: ParsedSlices) -> str | None:
 
 
 def _fit(counts: Counts, spacing: float, matrix: int) -> Counts:
-    block = max(1, _BLOCK_PIXELS // (counts.shape[1] * counts.shape[2]))
-    fitted = [
-        fit_to_field(counts[at : at + block], pixel_spacing_mm=spacing, matrix=matrix)
-        for at in range(0, len(counts), block)
-    ]
-    slices = np.concatenate(fitted)
+    slices = fit_to_field(counts, pixel_spacing_mm=spacing, matrix=matrix)
     empty = int((~slices.any(axis=(1, 2))).sum())
     if empty:
         raise FormatError(f"{empty} of its slices lie outside the field of {FIELD_MM:g} mm; check its pixel spacing")
@@ -205,6 +197,6 @@ def _fitting_notes(counts: Counts, spacing: float, matrix: int) -> list[str]:
     inside = tuple(np.abs(np.arange(side) - (side - 1) / 2) * spacing <= FIELD_MM / 2 for side in (rows, columns))
     total = float(counts.sum(dtype=np.float64))
     lost = 1 - float(counts[:, inside[0]][:, :, inside[1]].sum(dtype=np.float64)) / total
-    if lost > _CROPPED_SHARE:
+    if lost > CROPPED_SHARE:
         notes.append(f"cropped: {lost:.1%} of its counts lay outside the field of {FIELD_MM:g} mm")
     return notes

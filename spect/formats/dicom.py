@@ -171,8 +171,10 @@ def _cut(
     counts, notes = clean_counts(frames, name)
     voxels, affine = to_canonical(counts.transpose(2, 1, 0), affine)
     volume = Volume(counts=voxels, affine=affine, notes=notes)
-    slices = cut_planes(volume, tuple(planes.values()), matrix=matrix, name=name)
-    return _parsed(slices, header, FIELD_MM / matrix, notes, level=np.array([str(level) for level in planes]))
+    slices, cut_notes = cut_planes(volume, tuple(planes.values()), matrix=matrix, name=name)
+    return _parsed(
+        slices, header, FIELD_MM / matrix, (*notes, *cut_notes), level=np.array([str(level) for level in planes])
+    )
 
 
 def _parsed(

@@ -23,7 +23,7 @@ from spect.conditions import Level
 from spect.errors import FormatError, SlicesError
 from spect.formats.field import check_pixel_spacing
 from spect.formats.parsed import ParsedSlices
-from spect.formats.planes import DEFAULT_MATRIX, DEFAULT_PLANES, Volume, cut_planes
+from spect.formats.planes import DEFAULT_MATRIX, DEFAULT_PLANES, MNI_CENTRE_MM, Volume, cut_planes
 from spect.formats.voxels import clean_counts
 from spect.slices import FIELD_MM, SyntheticBatch, check_counts
 
@@ -33,6 +33,8 @@ MAX_BYTES = 2**28
 _HEADER_SIZES = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
 # NIfTI-1 codes of spaces in which the heights of the study's levels hold: Talairach, MNI 152, another template.
 _TEMPLATE_SPACES = {3, 4, 5}
+_MNI_SPACES = {3, 4}  # in which the middle of the head is known too
+_SAME_DIRECTION = float(np.cos(np.deg2rad(45)))
 _COMMENT = 6  # NIfTI extension code of plain text
 
 _NIBABEL_LOG = logging.getLogger("nibabel.global")
@@ -75,14 +77,15 @@ def read_slices(
         image = nibabel.as_closest_canonical(stored)
     if len(image.shape) in {3, 4} and image.shape[2] == 1:
         return _read_stack(image, name)
-    volume = _read_volume(image, name)
+    volume = _read_volume(image, name, centre_mm=MNI_CENTRE_MM if _space_of(stored) in _MNI_SPACES else None)
     heights = DEFAULT_PLANES if planes is None else planes
+    counts, cut_notes = cut_planes(volume, tuple(heights.values()), matrix=matrix, name=name)
     return ParsedSlices(
-        counts=cut_planes(volume, tuple(heights.values()), matrix=matrix, name=name),
+        counts=counts,
         level=np.array([str(level) for level in heights]),
         pixel_spacing_mm=FIELD_MM / matrix,
         synthetic=_is_synthetic(image),
-        notes=(*volume.notes, *(_space_notes(stored) if planes is None else ())),
+        notes=(*volume.notes, *cut_notes, *(_space_notes(stored) if planes is None else ())),
     )
 
 
@@ -178,17 +181,41 @@ def _check_orientation(image: nibabel.Nifti1Image, name: str) -> None:
         raise FormatError(f"{name} does not say which side is left (qform and sform are unset); set one of them")
     if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-6:
         raise FormatError(f"{name} has no usable affine; convert it again from the original")
+    _check_forms_agree(image, name)
+
+
+def _check_forms_agree(image: nibabel.Nifti1Image, name: str) -> None:
+    """Refuse two forms that name different sides; a registration turns a head, but not by half a right angle."""
+    if image.header["sform_code"] == 0 or image.header["qform_code"] == 0:
+        return
+    with _readable(name):
+        directions = [_directions(form) for form in (image.header.get_sform(), image.header.get_qform())]
+        agreement = np.diag(directions[1] @ np.linalg.inv(directions[0]))
+    if not (agreement > _SAME_DIRECTION).all():  # also refuses NaN
+        raise FormatError(
+            f"{name} says twice where its axes point, and its qform contradicts its sform, so which side is left is "
+            "unknown; set both alike"
+        )
+
+
+def _directions(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the unit vectors (3, 3) along which the voxels run, one a column."""
+    axes: NDArray[np.float64] = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return axes
+
+
+def _space_of(image: nibabel.Nifti1Image) -> int:
+    """Return the code of the form whose affine is used; reordering the voxels loses it."""
+    return int(image.header["sform_code"]) or int(image.header["qform_code"])
 
 
 def _space_notes(image: nibabel.Nifti1Image) -> tuple[str, ...]:
-    # The form whose affine is used; reordering the voxels would have lost its code.
-    code = int(image.header["sform_code"]) or int(image.header["qform_code"])
-    if code in _TEMPLATE_SPACES:
+    if _space_of(image) in _TEMPLATE_SPACES:
         return ()
     return ("its header does not place it in MNI space: the levels were cut at heights in its own millimetres",)
 
 
-def _read_volume(image: nibabel.Nifti1Image, name: str) -> Volume:
+def _read_volume(image: nibabel.Nifti1Image, name: str, *, centre_mm: tuple[float, float] | None) -> Volume:
     shape = tuple(side for axis, side in enumerate(image.shape) if axis < 3 or side != 1)
     if len(shape) != 3:
         raise FormatError(f"{name} has shape {image.shape}; one volume (x, y, z) is needed: split the series first")
@@ -196,7 +223,7 @@ def _read_volume(image: nibabel.Nifti1Image, name: str) -> Volume:
     affine = np.asarray(image.affine, dtype=np.float64)
     for spacing in np.linalg.norm(affine[:3, :3], axis=0):
         _checked(check_pixel_spacing, float(spacing), name)
-    return Volume(counts=voxels.reshape(shape), affine=affine, notes=notes)
+    return Volume(counts=voxels.reshape(shape), affine=affine, centre_mm=centre_mm, notes=notes)
 
 
 def _read_stack(image: nibabel.Nifti1Image, name: str) -> ParsedSlices:

@@ -409,12 +409,12 @@ def test_sequences_nested_beyond_reason_are_an_error_not_an_overflow(depth) -> N
 
 
 def test_a_header_of_a_million_empty_elements_is_refused_within_two_seconds() -> None:
-    start = time.monotonic()
+    start = time.process_time()
 
     with pytest.raises(FormatError, match="a header of too many parts"):
         dicom.read_slices(_header_only() + b"\x09\x00\x10\x10LO\0\0" * 1_000_000)
 
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_length_of_four_gigabytes_is_not_allocated() -> None:

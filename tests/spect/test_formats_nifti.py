@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 from pathlib import Path
 
 import nibabel
@@ -85,6 +86,90 @@ def test_the_real_template_stands_upright() -> None:
     # The visual cortex is the hottest midline region of the plane and lies behind.
     rows = ganglia[:, 62:66].mean(axis=1)
     assert rows.argmax() > 80
+
+
+def _wide(image: nibabel.Nifti1Image, shift_mm: tuple[int, int], code: int) -> bytes:
+    """The volume in a field of 440 mm, its head off the middle of it but where it was in space."""
+    voxels = np.zeros((220, 220, image.shape[2]), dtype=np.float32)
+    x, y = ((220 - side) // 2 + shift // 2 for side, shift in zip(image.shape[:2], shift_mm, strict=True))
+    voxels[x : x + image.shape[0], y : y + image.shape[1]] = np.asarray(image.dataobj)
+    affine = image.affine.copy()
+    affine[:2, 3] -= 2.0 * np.array([x, y])
+    if code == 1:  # a scanner's space, in which the head lies where the bed put it
+        affine[:2, 3] += (31.0, -17.0)
+    wide = nibabel.Nifti1Image(voxels, affine)
+    wide.set_sform(affine, code=code)
+    wide.set_qform(affine, code=code)
+    return wide.to_bytes()
+
+
+@pytest.mark.skipif(not TEMPLATE.exists(), reason=f"the real template is not there: {TEMPLATE}")
+@pytest.mark.parametrize("code", [1, 4])
+def test_a_head_far_from_the_middle_of_its_field_is_cut_whole(code) -> None:
+    planes = {Level.BASAL_GANGLIA: 6.0, Level.CORTEX: 40.0}
+    expected = quantify(parse_slices(TEMPLATE, planes=planes).counts, pixel_spacing_mm=2.0)
+
+    parsed = parse_slices(_wide(nibabel.load(TEMPLATE), (120, -80), code), planes=planes)
+
+    measured = quantify(parsed.counts, pixel_spacing_mm=2.0)
+    # Pixels that fall elsewhere between the voxels change a ratio by up to 0.0035.
+    np.testing.assert_allclose(measured.left_right_ratio, expected.left_right_ratio, atol=0.005)
+    np.testing.assert_allclose(measured.mean_counts, expected.mean_counts, rtol=0.005)
+    assert parsed.notes == ()
+
+
+def test_counts_outside_the_field_are_told_and_a_plane_that_has_all_of_them_there_is_refused() -> None:
+    far = _wide(_marked_volume(), (60, 0), 4)
+    image = nibabel.Nifti1Image.from_bytes(far)
+    for shift, words in ((120.0, r"cropped: \d\d\.\d% of its counts lay outside"), (300.0, "outside the field of 256")):
+        affine = image.affine.copy()
+        affine[0, 3] += shift
+        image.set_sform(affine, code=4)
+        image.set_qform(affine, code=4)
+        if shift < 200:
+            assert any(re.match(words, note) for note in nifti.read_slices(image.to_bytes()).notes)
+        else:
+            with pytest.raises(FormatError, match=words):
+                nifti.read_slices(image.to_bytes())
+
+
+def test_a_plane_inside_the_volume_that_is_empty_is_not_said_to_lie_outside() -> None:
+    image = _marked_volume()
+    voxels = np.array(image.dataobj)
+    voxels[:, :, 18] = 0
+
+    with pytest.raises(FormatError, match="has its counts at z = -36 mm nowhere"):
+        nifti.read_slices(nibabel.Nifti1Image(voxels, image.affine).to_bytes())
+
+
+def test_coarse_voxels_are_told_to_be_resampled() -> None:
+    coarse = nibabel.Nifti1Image(np.ones((46, 55, 46), dtype=np.float32), np.diag([4.0, 4, 4, 1]))
+    coarse.affine[:3, 3] = (-90, -126, -72)
+
+    assert "resampled from voxels of 4 x 4 x 4 mm to pixels of 2 mm" in nifti.read_slices(coarse.to_bytes()).notes
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_two_forms_that_contradict_each_other_are_refused(axis) -> None:
+    image = _marked_volume()
+    turned = image.affine.copy()
+    turned[axis] *= -1
+    image.set_sform(image.affine, code=1)
+    image.set_qform(turned, code=1)
+
+    with pytest.raises(FormatError, match="qform contradicts its sform, so which side is left is unknown"):
+        nifti.read_slices(image.to_bytes())
+
+
+def test_two_forms_of_a_scanner_and_of_a_template_that_differ_as_a_registration_does_are_read() -> None:
+    image = _marked_volume()
+    angle = np.deg2rad(25)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    image.set_qform(turn @ image.affine, code=1)
+    image.set_sform(1.1 * image.affine, code=4)
+
+    assert len(nifti.read_slices(image.to_bytes())) == 3
 
 
 def test_written_slices_come_back_equal_and_say_they_are_synthetic() -> None:
