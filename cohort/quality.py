@@ -47,7 +47,7 @@ class Flag(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duplicate:
-    """Two slices of one condition that show the same scan."""
+    """Two slices that show the same scan; exact ones may be of two conditions, one of which is wrong then."""
 
     first: int
     second: int
@@ -120,24 +120,23 @@ def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def find_duplicates(counts: Counts, condition: NDArray[np.int64], *, pixel_spacing_mm: float) -> tuple[Duplicate, ...]:
-    """Return pairs of slices of one condition that are equal in every pixel, or correlate over `NEAR_CORRELATION`.
+    """Return pairs of slices equal in every pixel, and pairs of one condition that correlate over `NEAR_CORRELATION`.
 
     Each slice is paired with the first that it repeats. Conditions of more than `MAX_COMPARED` slices are searched for
     exact copies only.
     """
-    found: list[Duplicate] = []
+    found = list(_exact(counts))
+    exact = {pair.second for pair in found}
     for index in sorted(set(condition.tolist())):
         rows = np.flatnonzero(condition == index)
-        found += _exact(counts, rows)
         if len(rows) <= MAX_COMPARED:
-            exact = {pair.second for pair in found}
             found += _near(counts, rows[[row not in exact for row in rows.tolist()]], pixel_spacing_mm)
     return tuple(sorted(found, key=lambda pair: (pair.second, pair.first)))
 
 
-def _exact(counts: Counts, rows: NDArray[np.int64]) -> Iterator[Duplicate]:
+def _exact(counts: Counts) -> Iterator[Duplicate]:
     first_of: dict[bytes, int] = {}
-    for row in rows.tolist():
+    for row in range(len(counts)):
         digest = hashlib.sha256(np.ascontiguousarray(counts[row]).data).digest()
         first = first_of.setdefault(digest, row)
         if first != row:
@@ -145,6 +144,8 @@ def _exact(counts: Counts, rows: NDArray[np.int64]) -> Iterator[Duplicate]:
 
 
 def _near(counts: Counts, rows: NDArray[np.int64], pixel_spacing_mm: float) -> Iterator[Duplicate]:
+    if not len(rows):
+        return
     described = np.stack([_described(counts[row], pixel_spacing_mm) for row in rows.tolist()])
     for start in range(0, len(rows), _BLOCK):
         alike = described[start : start + _BLOCK] @ described[: start + _BLOCK].T > NEAR_CORRELATION

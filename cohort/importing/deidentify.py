@@ -26,6 +26,10 @@ class Pseudonyms:
         """Return the pseudonym of a patient's name, number or whatever stands for them."""
         return f"P{self._hash('patient', identifier)}"
 
+    def birth(self, date: str) -> str:
+        """Return the pseudonym of a birth date, by which two people who share a number are told apart."""
+        return f"B{self._hash('birth', date)}"
+
     def file(self, name: str) -> str:
         """Return the pseudonym of a file's name, which often is the patient's."""
         return f"F{self._hash('file', name)}"

@@ -1,20 +1,21 @@
 """Files of acquired scans to a cohort: read, label, fit into the field, de-identify, split by patient."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cohort.importing.deidentify import Pseudonyms
 from cohort.importing.labels import FileLabel, load_labels
-from cohort.importing.report import FileOutcome, ImportReport
+from cohort.importing.report import FileOutcome, ImportReport, count_of
 from cohort.importing.scans import LabelledScans, read_scans
 from cohort.importing.sources import FoundScans, LeftOut, Scan, find_scans, match_labels
 from cohort.importing.splits import SHARES, split_patients
-from cohort.quality import Flag, find_duplicates, find_upside_down, join_patients
+from cohort.quality import Duplicate, Flag, find_duplicates, find_upside_down, join_patients
 from cohort.store import Cohort, CohortDescription, build_cohort
 from spect.conditions import Level, parse_pattern
 from spect.errors import CohortError, ConditionError, FormatError, SlicesError
@@ -175,7 +176,12 @@ def _gather(
         flags[row].append(Flag.UPSIDE_DOWN.value)
     notes = [list(words) for words in flags]
     for pair in duplicates:
-        notes[pair.second].append("exact copy of an earlier slice" if pair.exact else "nearly an earlier slice")
+        words = "exact copy of an earlier slice" if pair.exact else "nearly an earlier slice"
+        contradicts = index[pair.first] != index[pair.second]
+        notes[pair.second].append(f"{words} with another label" if contradicts else words)
+    changing = _patients_of_several(patient, pattern)
+    for row in np.flatnonzero(np.isin(patient, changing)).tolist():
+        notes[row].append("its patient has slices of another pattern")
     by_split = {name: len(set(patient[split == name].tolist())) for name, _ in SHARES}
     report = ImportReport(
         outcomes=_with_notes(outcomes, notes, level.tolist()),
@@ -188,7 +194,12 @@ def _gather(
         ignored_files=len(found.ignored),
         flags=dict(Counter(word for words in flags for word in words)),
         duplicates=dict(Counter("exact" if pair.exact else "near" for pair in duplicates)),
-        warnings=(*warnings, *_warnings(kept, patient.tolist(), [(p.first, p.second) for p in duplicates], by_split)),
+        warnings=(
+            *warnings,
+            *_label_warnings(index, duplicates, changing),
+            *_person_warnings(kept),
+            *_warnings(kept, patient.tolist(), [(p.first, p.second) for p in duplicates], by_split),
+        ),
     )
     return cohort, report
 
@@ -205,7 +216,7 @@ def _unit_of(kept: list[LabelledScans], scaling: Scaling) -> tuple[str, list[str
     warnings = [_PICTURES_WARNING] if unit in GRAY_UNITS.values() else []
     silent = sum(one.unit is None for one in kept)
     if stated and silent:
-        warnings.append(f"{silent} scans state no intensity unit and were taken to be in {unit}, as the others")
+        warnings.append(f"{count_of(silent, 'scan')} without an intensity unit, taken to be in {unit} as the others")
     return unit, warnings
 
 
@@ -221,6 +232,41 @@ def _with_notes(outcomes: list[FileOutcome], notes: list[list[str]], level: list
     return tuple(told)
 
 
+def _patients_of_several(patient: NDArray[np.str_], pattern: NDArray[np.str_]) -> list[str]:
+    """Return the patients whose slices are of more than one pattern."""
+    patterns = Counter(name for name, _ in set(zip(patient.tolist(), pattern.tolist(), strict=True)))
+    return [name for name, count in sorted(patterns.items()) if count > 1]
+
+
+def _label_warnings(index: NDArray[np.int64], duplicates: tuple[Duplicate, ...], changing: list[str]) -> Iterator[str]:
+    contradicting = sum(bool(index[pair.first] != index[pair.second]) for pair in duplicates)
+    if contradicting:
+        yield (
+            f"{count_of(contradicting, 'slice')} copied exactly from a slice with another level or pattern: one of the "
+            "two labels is wrong; mend it and import again"
+        )
+    if changing:
+        yield (
+            f"{count_of(len(changing), 'patient')} with more than one pattern: right only for a patient scanned more "
+            "than once; check the labels"
+        )
+
+
+def _person_warnings(kept: list[LabelledScans]) -> Iterator[str]:
+    """Warn where one number seems to stand for two people; neither is told."""
+    births: dict[str, set[str]] = {}
+    for one in kept:
+        if one.birth is not None:
+            for name in set(one.patient.tolist()):
+                births.setdefault(name, set()).add(one.birth)
+    shared = sum(len(of_patient) > 1 for of_patient in births.values())
+    if shared:
+        yield (
+            f"{count_of(shared, 'patient')} with scans of different birth dates: two people may share a number; keep "
+            "them apart in the column patient"
+        )
+
+
 def _warnings(
     kept: list[LabelledScans], patient: list[str], pairs: list[tuple[int, int]], by_split: Mapping[str, int]
 ) -> list[str]:
@@ -233,7 +279,8 @@ def _warnings(
     shared = sum(patient[first] != patient[second] for first, second in pairs)
     if shared:
         warnings.append(
-            f"{shared} slices repeat one of another patient; such patients were put into one split together"
+            f"{count_of(shared, 'slice')} repeating one of another patient; such patients were put into one split "
+            "together"
         )
     empty = [name for name, patients in by_split.items() if patients == 0]
     if empty:

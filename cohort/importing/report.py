@@ -55,9 +55,10 @@ class ImportReport:
     def lines(self) -> Iterator[str]:
         """Yield what is told on screen; what many scans share is told once."""
         splits = ", ".join(f"{name} {count}" for name, count in self.patients_by_split.items())
-        yield f"{self.slices} slices of {self.patients} patients ({splits}) from {len(self.read)} scans, in {self.unit}"
+        slices, patients = count_of(self.slices, "slice"), count_of(self.patients, "patient")
+        yield f"{slices} of {patients} ({splits}) from {count_of(len(self.read), 'scan')}, in {self.unit}"
         if self.ignored_files:
-            yield f"ignored: {self.ignored_files} files that are no slices by name or content"
+            yield f"ignored: {count_of(self.ignored_files, 'file')} without slices by name or content"
         noted: dict[str, list[str]] = {}
         for outcome in self.read:
             for note in outcome.notes:
@@ -93,6 +94,11 @@ class ImportReport:
             "duplicates": self.duplicates or {},
             "warnings": list(self.warnings),
         }
+
+
+def count_of(number: int, thing: str) -> str:
+    """Return "1 scan" or "2 scans"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _places(places: list[str]) -> str:

@@ -37,6 +37,7 @@ class LabelledScans:
     flags: tuple[tuple[str, ...], ...]  # n
     unit: str | None  # what the file says its counts are
     names_patient: bool  # the labels or the file say whose it is
+    birth: str | None  # pseudonym of a birth date, to compare; never written
     notes: tuple[str, ...]
 
 
@@ -67,6 +68,7 @@ def read_scans(
         patient=np.array([pseudonyms.patient(identifier) for identifier in identifiers[wanted].tolist()]),
         flags=flag_slices(kept, pixel_spacing_mm=spacing),
         unit=_unit(parsed),
+        birth=None if parsed.birth_date is None else pseudonyms.birth(parsed.birth_date),
         names_patient=parsed.patient is not None or (label is not None and label.patient is not None),
         notes=(*parsed.notes, *notes, *left_out, *of_patients, *_fitting_notes(kept, spacing, matrix)),
     )
@@ -154,11 +156,15 @@ def _usable(
     notes = []
     absent = wanted & (level == Level.CEREBELLUM.value) & (pattern == Pattern.BILATERAL.value)
     if absent.any() and not (absent == wanted).all():  # a whole volume of a bilateral patient: its other levels count
-        notes.append(f"{int(absent.sum())} slice of CER x bilateral left out: the reference study holds none")
+        left_out = int(absent.sum())
+        notes.append(
+            f"{left_out} slice{'s' * (left_out > 1)} of CER x bilateral left out: the reference study holds none"
+        )
         wanted &= ~absent
     empty = wanted & ~parsed.counts.any(axis=(1, 2))
     if empty.any():
-        notes.append(f"{int(empty.sum())} slices without any count left out")
+        left_out = int(empty.sum())
+        notes.append(f"{left_out} slice{'s' * (left_out > 1)} without any count left out")
         wanted &= ~empty
     if not wanted.any():
         raise FormatError("every slice is empty")

@@ -188,6 +188,7 @@ def _parsed(
         counts=counts,
         level=level,
         patient=None if header.patient is None else np.full(len(counts), header.patient),
+        birth_date=header.birth_date,
         pixel_spacing_mm=pixel_spacing_mm,
         intensity_unit=header.unit,
         synthetic=header.synthetic,

@@ -38,7 +38,8 @@ class ImageHeader:
     slope: float
     intercept: float
     unit: str | None
-    patient: str | None
+    patient: str | None  # the number, with who issued it where that is said: two hospitals may count alike
+    birth_date: str | None  # to compare, never to show
     series: str  # its UID: to compare, never to show
     synthetic: bool
     notes: tuple[str, ...] = ()
@@ -53,7 +54,7 @@ def read_header(attributes: Attributes, *, max_bytes: int) -> ImageHeader:
     step, notes = frame_step(attributes, plane) if shape[0] > 1 else (plane.normal, ())
     order, more_notes = _frame_order(attributes, shape[0])
     slope, intercept = _rescale(attributes)
-    patient = attributes.word("PatientID")
+    patient, issuer = attributes.word("PatientID"), attributes.word("IssuerOfPatientID")
     image_type = tuple(word.strip() for word in attributes.words("ImageType")[:2])
     return ImageHeader(
         shape=shape,
@@ -63,7 +64,8 @@ def read_header(attributes: Attributes, *, max_bytes: int) -> ImageHeader:
         slope=slope,
         intercept=intercept,
         unit=_unit(attributes),
-        patient=patient or None,
+        patient=f"{patient}\\{issuer}" if patient and issuer else patient or None,
+        birth_date=attributes.word("PatientBirthDate") or None,
         series=attributes.word("SeriesInstanceUID"),
         synthetic=image_type == _SYNTHETIC_TYPE and patient.startswith(_SYNTHETIC_PATIENT),
         notes=(*notes, *more_notes),

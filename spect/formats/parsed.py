@@ -1,6 +1,6 @@
 """What a file of slices gave: counts and whatever labels stood beside them; every reader returns it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ class ParsedSlices:
     level: Words | None = None  # (n,)
     pattern: Words | None = None  # (n,)
     patient: Words | None = None  # (n,)
+    birth_date: str | None = field(default=None, repr=False)  # to tell two people of one number apart; never stored
     pixel_spacing_mm: float | None = None
     intensity_unit: str | None = None
     synthetic: bool = False  # the file says it came from a generator

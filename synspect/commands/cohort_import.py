@@ -10,7 +10,12 @@ from synspect.screen import open_progress
 
 def import_scans(
     source: Annotated[Path, typer.Argument(help="A DICOM, NIfTI, npz, npy, PNG or TIFF file, or a directory of them.")],
-    directory: Annotated[Path, typer.Argument(help="Directory to write; new, empty, or a cohort to replace.")],
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            help="Directory to write: new, empty, or a simulated cohort to replace; an imported one is never."
+        ),
+    ],
     labels: Annotated[
         Path | None,
         typer.Option(

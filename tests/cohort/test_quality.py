@@ -74,7 +74,7 @@ def test_too_few_slices_of_a_level_are_not_judged() -> None:
     assert not find_upside_down(counts, np.full(10, "CER"), pixel_spacing_mm=4.0).any()
 
 
-def test_copies_are_found_and_different_patients_and_conditions_are_not() -> None:
+def test_copies_are_found_exact_ones_in_every_condition_and_different_patients_are_not() -> None:
     counts = _brains(12)
     counts[5] = counts[1]
     rng = np.random.default_rng(0)
@@ -85,7 +85,11 @@ def test_copies_are_found_and_different_patients_and_conditions_are_not() -> Non
 
     found = find_duplicates(counts, condition, pixel_spacing_mm=4.0)
 
-    assert found == (Duplicate(first=1, second=5, exact=True), Duplicate(first=2, second=9, exact=False))
+    assert found == (
+        Duplicate(first=1, second=5, exact=True),
+        Duplicate(first=2, second=9, exact=False),
+        Duplicate(first=0, second=11, exact=True),
+    )
 
 
 def test_patients_who_share_a_scan_are_joined_through_others_too() -> None:

@@ -111,7 +111,7 @@ def test_a_directory_of_volumes_is_read_by_its_labels_and_the_rest_is_told(tmp_p
     assert "skipped: scan 3 (row 4 of the labels): the file is not" in result.output
     assert "broken" not in result.output
     assert "skipped: scan 4 in the order of names: no row of the labels names it" in result.output
-    assert "ignored: 1 files" in result.output
+    assert "ignored: 1 file without slices" in result.output
 
 
 def test_patients_and_file_names_never_reach_the_cohort(tmp_path, home) -> None:
@@ -484,6 +484,58 @@ def test_patients_who_share_a_scan_are_kept_in_one_split(tmp_path, pseudonyms) -
     assert report.duplicates == {"exact": 20}
     assert cohort.split[:20].tolist() == cohort.split[20:].tolist()
     assert set(cohort.split.tolist()) == {"train", "selection", "test"}
+
+
+def test_one_scan_under_two_labels_is_told_and_its_patients_share_a_split(tmp_path, pseudonyms) -> None:
+    rows = _pictures(tmp_path / "scans", patients=40)
+    for copy in range(20, 40):
+        (tmp_path / "scans" / f"{copy:04d}.png").write_bytes((tmp_path / "scans" / f"{copy - 20:04d}.png").read_bytes())
+        rows[copy + 1] = rows[copy + 1].replace("normal", "unilateral")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+
+    cohort, report = import_cohort(tmp_path / "scans", ImportSettings(labels=tmp_path / "labels.csv"), pseudonyms)
+
+    assert report.duplicates == {"exact": 20}
+    assert cohort.split[:20].tolist() == cohort.split[20:].tolist()
+    assert any("20 slices copied exactly from a slice with another level" in warning for warning in report.warnings)
+    assert report.outcomes[20].notes[-1] == "COR: exact copy of an earlier slice with another label"
+
+
+def test_a_patient_of_two_patterns_is_told(tmp_path, pseudonyms) -> None:
+    rows = _pictures(tmp_path / "scans", patients=3)
+    rows[2] = "0001.png,unilateral,COR,0,4,image-right"
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+
+    _, report = import_cohort(tmp_path / "scans", ImportSettings(labels=tmp_path / "labels.csv"), pseudonyms)
+
+    assert any(warning.startswith("1 patient with more than one pattern") for warning in report.warnings)
+    told = ["another pattern" in " ".join(outcome.notes) for outcome in report.outcomes]
+    assert told == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("other", "patients", "warned"),
+    [
+        ({}, 1, False),
+        ({"PatientBirthDate": "19440404"}, 1, True),
+        ({"IssuerOfPatientID": "OTHER"}, 2, False),
+    ],
+)
+def test_one_number_of_two_people_is_kept_apart_or_told(tmp_path, pseudonyms, other, patients, warned) -> None:
+    for folder, values in (("a", {}), ("b", other)):
+        series = positron_series(stack=Stack(frames=24))
+        for dataset in series:
+            for keyword, value in values.items():
+                setattr(dataset, keyword, value)
+        write_files(series, tmp_path / "scans" / folder)
+
+    cohort, report = import_cohort(
+        tmp_path / "scans", ImportSettings(pattern="normal", planes={Level.BASAL_GANGLIA: 0.0}), pseudonyms
+    )
+
+    assert len(set(cohort.patient.tolist())) == patients
+    assert any("different birth dates" in warning for warning in report.warnings) is warned
+    assert "1944" not in json.dumps(report.to_dict())
 
 
 def test_counts_and_becquerels_are_not_mixed(tmp_path, pseudonyms) -> None:
