@@ -130,7 +130,9 @@ def read_counts(files: list[Path]) -> Iterator[NDArray[Any]]:
 
 def _read(path: Path, *, keep_counts: bool) -> Arrays:
     try:
-        return npz.read_arrays(path, name="it", max_bytes=MAX_FILE_BYTES, wanted=_is_counts if keep_counts else _is_label)
+        return npz.read_arrays(
+            path, name="it", max_bytes=MAX_FILE_BYTES, wanted=_is_counts if keep_counts else _is_label
+        )
     except FormatError as error:
         raise CohortError(f"{path}: {error}") from error
 

@@ -193,7 +193,8 @@ def build(
         typer.echo(json.dumps(facts))
     else:
         before = " (it was built before)" if built.was_there else ""
-        open_screen().print(f"{built.tag} holds version {built.version}{before}; serve it with: bentoml serve {built.tag}")
+        serve_it = f"serve it with: bentoml serve {built.tag}"
+        open_screen().print(f"{built.tag} holds version {built.version}{before}; {serve_it}")
 
 
 def _resolve(store: "ModelStore", version: str) -> str:
