@@ -18,7 +18,8 @@ from registry.bundle.promotion_note import PROMOTION_NAME, PromotionNote, save_p
 from registry.bundle.served_model import open_model
 from registry.follow_metrics import FailureReason, FollowMetrics
 from registry.followed_directory import FollowedDirectory
-from registry.promotion import describe_alias
+from registry.policy import Policy, load_policy
+from registry.promotion import check_admitted, describe_alias
 from registry.store import MANIFEST_TAG, ModelStore
 from spect.errors import BundleError, FollowError, InferenceError, InvalidOutputError, RegistryError
 
@@ -41,13 +42,15 @@ class Followed:
     changed: bool
 
 
-def follow_once(store: ModelStore, alias: str, directory: Path | FollowedDirectory) -> Followed:
+def follow_once(
+    store: ModelStore, alias: str, directory: Path | FollowedDirectory, *, policy: Policy | None = None
+) -> Followed:
     """Bring the alias's version into a directory, verified, and switch to it; nothing changes where it is there.
 
     Raises
     ------
     RegistryError
-        If MLflow is away, or the alias is not set.
+        If MLflow is away, the alias is not set, or the policy refuses how it was set.
     FollowError
         If the directory cannot be written, or another process follows into it.
     BundleError, InferenceError, InvalidOutputError
@@ -56,7 +59,7 @@ def follow_once(store: ModelStore, alias: str, directory: Path | FollowedDirecto
     place = directory if isinstance(directory, FollowedDirectory) else FollowedDirectory(directory)
     try:
         with place.locked():
-            return _bring_up_to_date(store, alias, place)
+            return _bring_up_to_date(store, alias, place, policy or load_policy())
     except OSError as error:
         raise FollowError(
             f"{place.path} cannot be kept ({error.strerror or error}); make it a directory that can be written, "
@@ -64,10 +67,11 @@ def follow_once(store: ModelStore, alias: str, directory: Path | FollowedDirecto
         ) from error
 
 
-def _bring_up_to_date(store: ModelStore, alias: str, place: FollowedDirectory) -> Followed:
+def _bring_up_to_date(store: ModelStore, alias: str, place: FollowedDirectory, policy: Policy) -> Followed:
     note = describe_alias(store, alias)
     if note is None:
         raise RegistryError(f"alias {alias!r} of model {store.name} is not set; promote a version first")
+    check_admitted(note, policy)
     manifest_sha256 = store.find_version(note.version).tags.get(MANIFEST_TAG, "")
     current = place.load_current()
     if current is not None and (current.manifest_sha256, current.promotion) == (manifest_sha256, note):
@@ -118,12 +122,13 @@ def follow(
     After a failure the pauses double, up to five minutes.
     """
     metrics = metrics or FollowMetrics()
+    policy = load_policy()
     failures = 0
     store = None
     while not stop.is_set():
         try:
             store = store or open_store()
-            followed = follow_once(store, alias, directory)
+            followed = follow_once(store, alias, directory, policy=policy)
             _tell(followed, alias, directory, metrics)
             failures = 0
         except _FAILURES as error:

@@ -32,6 +32,8 @@ class GateReport:
     """Every gate of one version; it passes only if all do."""
 
     rows: tuple[GateRow, ...]
+    version: str | None = None  # None: judged before it was registered
+    champion: str | None = None  # whom it was compared with
 
     @property
     def gates(self) -> tuple[GateRow, ...]:
@@ -57,16 +59,38 @@ class GateReport:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
-        return {"passed": self.passed, "gates": [asdict(row) for row in self.rows]}
+        return {
+            "version": self.version,
+            "champion": self.champion,
+            "passed": self.passed,
+            "summary": self.in_words(),
+            "gates": [asdict(row) for row in self.rows],
+        }
+
+    def to_markdown(self) -> str:
+        """As a table for people, with what decides nothing below what decides."""
+        about = f"Version {self.version or 'not registered'}, compared with champion {self.champion or 'none'}"
+        lines = [f"{about}: {self.in_words()}.", "", "| gate | cell | measured | interval | limit | verdict | power |"]
+        lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+        for row in sorted(self.rows, key=lambda row: row.verdict == "reported"):
+            interval = "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g}"
+            numbers = ["" if value is None else f"{value:.4g}" for value in (row.measured, row.power)]
+            verdict = f"{row.verdict} ({row.note})" if row.note else row.verdict
+            cells = (row.metric, row.cell, numbers[0], interval, row.limit, verdict, numbers[1])
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        return "\n".join(lines) + "\n"
 
 
-def judge_bundle(policy: Policy, bundle: Bundle, *, champion: Bundle | None = None) -> GateReport:
-    """Hold a bundle's panel against every gate, and against the champion where both saw one cohort."""
+def judge_bundle(policy: Policy, bundle: Bundle, *, champion: Bundle | str | None = None) -> GateReport:
+    """Hold a bundle's panel against every gate, and against the champion's, measured on the same cohort.
+
+    `champion` is None where there is none yet, and the reason in words where it cannot be compared.
+    """
     rows = [row for rule in policy.gates for row in _judge_rule(rule, policy, bundle, champion)]
     return GateReport(rows=(*rows, *_reported(policy, bundle.panel)))
 
 
-def _judge_rule(rule: GateRule, policy: Policy, bundle: Bundle, champion: Bundle | None) -> Iterator[GateRow]:
+def _judge_rule(rule: GateRule, policy: Policy, bundle: Bundle, champion: Bundle | str | None) -> Iterator[GateRow]:
     if bundle.panel is None:
         yield from (_row(rule, cell, None, "the bundle holds no panel; validate it") for cell in rule.cells)
     elif rule.judged is Judged.DIGESTS:
@@ -147,14 +171,24 @@ def _mismatch(bundle: Bundle, panel: Panel) -> str | None:
     return None
 
 
-def _compare(rule: GateRule, policy: Policy, panel: Panel, champion: Bundle | None) -> GateRow:
+def _compare(rule: GateRule, policy: Policy, panel: Panel, champion: Bundle | str | None) -> GateRow:
     cell = rule.cells[0]
-    if champion is None or champion.panel is None:
-        return _row(rule, cell, None, None, note="not compared: there is no measured champion")
-    if champion.panel.cohort_fingerprint != panel.cohort_fingerprint:
-        return _row(rule, cell, None, None, note="not compared: the champion was validated on another cohort")
+    if champion is None:
+        return _row(rule, cell, None, None, note="there is no other champion")
+    if isinstance(champion, str):
+        return _row(rule, cell, None, f"not compared: {champion}; --override REASON replaces it")
+    if champion.panel is None or champion.panel.cohort_fingerprint != panel.cohort_fingerprint:
+        return _row(rule, cell, None, _not_comparable(panel, champion.panel))
     worse = list(_worse(policy, panel, champion.panel))
     return _row(rule, cell, None, f"worse in {', '.join(worse)}" if worse else None)
+
+
+def _not_comparable(panel: Panel, champion: Panel | None) -> str:
+    measured_on = f"on cohort {champion.cohort_fingerprint[:12]}" if champion else "never"
+    return (
+        f"not compared: the champion was validated {measured_on}, this version on {panel.cohort_fingerprint[:12]}; run "
+        "`synspect validate` on the champion with this version's test cohort and give the panel as --champion-panel"
+    )
 
 
 def _worse(policy: Policy, panel: Panel, champion: Panel) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from spect.conditions import CONDITIONS, Pattern
 from spect.errors import ConfigurationError
 
 POLICY_PATH = Path(__file__).with_name("policy.yaml")
@@ -22,8 +23,12 @@ class Judged(StrEnum):
     CHAMPION = "champion"
 
 
+CELLS = ("all", *map(str, Pattern), *map(str, CONDITIONS))
+
+
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A limit that is not a number is never passed, or never failed.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class GateRule(_Record):
@@ -36,6 +41,20 @@ class GateRule(_Record):
     high: float | None = None
     ideal: float | None = None  # no difference; compared with the champion where given
     reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _cells_exist(self) -> "GateRule":
+        if unknown := [cell for cell in self.cells if cell not in CELLS]:
+            raise ValueError(f"{self.metric} names the cell {unknown[0]!r}; use {', '.join(CELLS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_enclose_the_ideal(self) -> "GateRule":
+        low, ideal, high = self.low, self.ideal, self.high
+        known = [value for value in (low, ideal, high) if value is not None]
+        if known != sorted(known):
+            raise ValueError(f"{self.metric} needs low <= ideal <= high, got {low}, {ideal}, {high}")
+        return self
 
     @model_validator(mode="after")
     def _limits_fit_the_judgement(self) -> "GateRule":
@@ -63,7 +82,15 @@ class Policy(_Record):
 
     schema_version: Literal[1]
     required_power: float = Field(gt=0, lt=1)
+    require_gates: bool = False
     gates: tuple[GateRule, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _every_cell_is_judged_once(self) -> "Policy":
+        cells = [(rule.metric, cell) for rule in self.gates for cell in rule.cells]
+        if twice := [f"{metric} ({cell})" for metric, cell in cells if cells.count((metric, cell)) > 1]:
+            raise ValueError(f"{twice[0]} is judged twice; keep one of the two")
+        return self
 
 
 def load_policy(path: Path = POLICY_PATH) -> Policy:
@@ -72,8 +99,9 @@ def load_policy(path: Path = POLICY_PATH) -> Policy:
         return Policy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigurationError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
-    except FileNotFoundError:
-        raise ConfigurationError(f"{path} is missing; install synspect again") from None
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ConfigurationError(f"{path}: {where}: {first['msg']}; mend the policy") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not YAML: {str(error).splitlines()[0]}; mend the policy") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror}); install synspect again") from None

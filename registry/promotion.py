@@ -1,4 +1,4 @@
-"""Which version is champion, how it became so, and how to go back: an append-only log around one alias.
+"""Move the champion: by the gates, against them with a reason, or back; an append-only log around one alias.
 
 A promotion appends an intent (who, when, why), sets the alias, reads it back, and appends the outcome. Cut off anywhere
 it can be repeated, and the log still tells what is served and why.
@@ -9,136 +9,79 @@ import json
 import os
 import tempfile
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from registry.bundle.promotion_note import PromotionKind, PromotionNote
+from registry.bundle.directory import Bundle
+from registry.bundle.panel import Panel
+from registry.bundle.promotion_note import PromotionNote
 from registry.gates import GateReport, judge_bundle
+from registry.history import INTENT, LOG_PREFIX, OUTCOME, History, LogEntry, Outcome, parse_history
 from registry.policy import Policy, load_policy
-from registry.store import CANDIDATE, CHAMPION, GATES_TAG, ModelStore
-from spect.errors import ConfigurationError, GateError, RegistryError
+from registry.store import CANDIDATE, CHAMPION, GATES_TAG, PROMOTION_TAG, ModelStore
+from spect.errors import BundleError, ConfigurationError, GateError, RegistryError
 
-_PREFIX = "promotion/"
-_INTENT, _OUTCOME = "intent", "outcome"
-_MOVED_BY_HAND = "the alias was moved in MLflow by hand"
 MAX_REASON = 500  # characters; it is a line in a table and a header of the service
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogEntry:
-    """One promotion or rollback as it was intended, and whether it was carried through."""
-
-    action: Literal["promote", "rollback"]
-    version: str
-    previous: str | None
-    promotion: PromotionKind
-    reason: str
-    who: str
-    when: str  # ISO 8601, UTC
-    outcome: Literal["done", "failed"] | None = None  # None: cut off before the outcome was written
-
-
-_INTENTS = TypeAdapter(LogEntry)
-
-
-def read_promotions(store: ModelStore) -> list[LogEntry]:
-    """Return the log, oldest first."""
-    tags = store.read_log(_PREFIX)
-    entries = []
-    for key, value in tags.items():
-        stem, _, part = key.rpartition("/")
-        if part == _INTENT:
-            outcome = _parse_outcome(tags.get(f"{stem}/{_OUTCOME}"))
-            entries.append(replace(_parse_intent(store, key, value), outcome=outcome))
-    return entries
-
-
-def _parse_intent(store: ModelStore, tag: str, value: str) -> LogEntry:
-    try:
-        return _INTENTS.validate_json(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        what = ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
-        raise RegistryError(
-            f"tag {tag} of model {store.name} is no promotion ({what}); delete that tag in MLflow"
-        ) from None
-
-
-def _parse_outcome(value: str | None) -> Literal["done", "failed"] | None:
-    if value is None:
-        return None
-    return "done" if value == "done" else "failed"
+def read_history(store: ModelStore) -> History:
+    """Return the champion and the promotion log, read together."""
+    model = store.read_model()
+    return parse_history(store.name, model.aliases.get(CHAMPION), model.tags)
 
 
 def describe_alias(store: ModelStore, alias: str) -> PromotionNote | None:
     """Return the version an alias points to and how it got there; None where the alias is not set."""
+    if alias == CHAMPION:
+        return read_history(store).describe_champion()
     version = store.alias_version(alias)
     if version is None:
         return None
-    if alias == CANDIDATE:
-        return PromotionNote(version=version, promotion="none", reason="followed as candidate, without a promotion")
-    latest = next(reversed(_effective(read_promotions(store), version)), None)
-    if latest is None or latest.version != version:
-        return PromotionNote(version=version, promotion="outside", reason=_MOVED_BY_HAND)
-    return PromotionNote(
-        version=version, promotion=latest.promotion, reason=latest.reason, who=latest.who, when=latest.when
-    )
+    return PromotionNote(version=version, promotion="none", reason=f"followed as {CANDIDATE}, without a promotion")
 
 
-def _effective(entries: list[LogEntry], champion: str | None) -> list[LogEntry]:
-    """Entries that took effect: those carried through, and those cut off after they had set the alias."""
-    found_next = [*(entry.previous for entry in entries[1:]), champion]
-    return [
-        entry
-        for entry, found in zip(entries, found_next, strict=False)
-        if entry.outcome == "done" or (entry.outcome is None and entry.version in {found, champion})
-    ]
+def check_admitted(note: PromotionNote, policy: Policy) -> None:
+    """Raise `RegistryError` for a champion set by hand where the policy demands the gates or a recorded override."""
+    if policy.require_gates and note.promotion == "outside":
+        raise RegistryError(
+            f"version {note.version} is champion outside the gates ({note.reason}), which the policy refuses "
+            f"(require_gates: true); run `synspect registry promote {note.version}`, or `synspect registry rollback`"
+        )
 
 
-def find_previous(store: ModelStore) -> LogEntry | None:
-    """Return the promotion a rollback returns to; None where the log holds no earlier champion.
+def judge_version(
+    store: ModelStore, version: str, *, policy: Policy | None = None, champion_panel: Panel | None = None
+) -> GateReport:
+    """Run the gates on a version's own bundle, and against the champion; nothing is changed.
 
-    A promotion puts a version on top of those before it, a rollback takes the top off again. What a promotion found as
-    champion and the log does not know was set by hand, and is returned to as well. Where the alias was moved by hand
-    since, the log's top itself is the previous champion.
+    `champion_panel` stands for the panel of the champion's bundle where the two were validated on different cohorts.
     """
-    champion = store.alias_version(CHAMPION)
-    stack: list[LogEntry] = []
-    for entry in _effective(read_promotions(store), champion):
-        if entry.action == "rollback":
-            while stack and stack[-1].version != entry.version:
-                stack.pop()
-            continue
-        top = stack[-1].version if stack else None
-        if entry.previous not in {None, top, entry.version}:
-            stack.append(_set_by_hand(entry))
-        if stack and stack[-1].version == entry.version:
-            stack[-1] = entry
-        else:
-            stack.append(entry)
-    if stack and stack[-1].version == champion:
-        stack.pop()
-    return stack[-1] if stack else None
-
-
-def _set_by_hand(entry: LogEntry) -> LogEntry:
-    """Return the champion that a promotion found, as an entry of its own."""
-    return replace(
-        entry, version=str(entry.previous), previous=None, promotion="outside", reason=_MOVED_BY_HAND, who="unknown"
-    )
-
-
-def judge_version(store: ModelStore, version: str, *, policy: Policy | None = None) -> GateReport:
-    """Run the gates on a version's own bundle, and against the champion; nothing is changed."""
     champion = store.alias_version(CHAMPION)
     with tempfile.TemporaryDirectory(prefix="synspect-gates-") as directory:
         bundle = store.download(version, Path(directory) / "version")
-        other = store.download(champion, Path(directory) / "champion") if champion not in {None, version} else None
-        return judge_bundle(policy or load_policy(), bundle, champion=other)
+        other = None
+        if champion not in {None, version}:
+            other = _load_champion(store, str(champion), Path(directory) / "champion", champion_panel)
+        report = judge_bundle(policy or load_policy(), bundle, champion=other)
+    return replace(report, version=version, champion=champion)
+
+
+def _load_champion(store: ModelStore, champion: str, directory: Path, panel: Panel | None) -> Bundle | str:
+    """Return the champion to compare with, or why it cannot be compared: what is broken must stay replaceable."""
+    try:
+        bundle = store.download(champion, directory)
+    except BundleError as error:
+        return f"champion {champion} does not verify ({error})"
+    if panel is None:
+        return bundle
+    if panel.onnx_sha256 != bundle.sha256:
+        raise ConfigurationError(
+            f"the panel given for the champion measured {panel.onnx_sha256[:12]}, champion {champion} is "
+            f"{bundle.sha256[:12]}; validate the champion's bundle"
+        )
+    return replace(bundle, panel=panel)
 
 
 def promote(
@@ -153,66 +96,132 @@ def promote(
     ConfigurationError
         If the override gives no reason.
     RegistryError
-        If MLflow fails, or another promotion set the alias at the same time.
+        If MLflow fails, or somebody else moved the champion meanwhile; the promotion can be repeated.
     """
     if override is not None:
         override = _check_reason(override)
-    store.find_version(version)
+    facts = store.find_version(version)
     store.tag_version(version, GATES_TAG, report.in_words())
+    if facts.logged_model_id is not None:
+        store.log_files(version, _gate_files(report))
     if not report.passed and override is None:
         raise GateError(
             f"version {version} stays where it is: {report.in_words()}; --override REASON promotes it anyway"
         )
+    history = read_history(store)
+    _check_compared(report, history)
     return _move_champion(
         store,
+        history,
         LogEntry(
             action="promote",
             version=version,
-            previous=store.alias_version(CHAMPION),
+            previous=history.champion,
             promotion="gates" if report.passed else "override",
             reason="" if report.passed else str(override),
-            who=who or _current_user(),
+            who=who or _current_user(store),
             when=_now(),
+            gates=report.in_words(),
         ),
     )
 
 
-def rollback(store: ModelStore, *, who: str | None = None) -> PromotionNote:
-    """Return to the previous champion, with the reason it was promoted for; raise `RegistryError` if there is none."""
-    target = find_previous(store)
+def _check_compared(report: GateReport, history: History) -> None:
+    if report.version is not None and report.champion != history.champion:
+        raise RegistryError(
+            f"champion is version {history.champion or 'none'} now, the gates compared with "
+            f"{report.champion or 'none'}: somebody moved it meanwhile; repeat the promotion"
+        )
+
+
+def _gate_files(report: GateReport) -> dict[str, bytes]:
+    """Return the table as it is kept beside the bundle, under a name that no other judgement has."""
+    stem = f"gates/{_now()[:19].replace(':', '')}Z-{uuid.uuid4().hex[:4]}"
+    return {
+        f"{stem}.json": json.dumps(report.to_dict(), indent=1).encode(),
+        f"{stem}.md": report.to_markdown().encode(),
+    }
+
+
+def rollback(store: ModelStore, *, who: str | None = None, policy: Policy | None = None) -> PromotionNote:
+    """Return to the previous champion, with the reason it was promoted for.
+
+    A rollback that was cut off after it had moved the alias is completed, not repeated.
+
+    Raises
+    ------
+    RegistryError
+        If there is no earlier champion, or MLflow fails.
+    BundleError
+        If the earlier champion no longer verifies.
+    """
+    history = read_history(store)
+    cut_off = history.find_cut_off()
+    if cut_off is not None and cut_off.action == "rollback" and cut_off.version == history.champion:
+        _settle(store, cut_off, "done", number=history.next_number)
+        return cut_off.to_note()
+    target = history.find_previous(admit_outside=not (policy or load_policy()).require_gates)
     if target is None:
         raise RegistryError(f"model {store.name} has no earlier champion to return to; promote a version instead")
-    store.find_version(target.version)
-    return _move_champion(
-        store,
-        LogEntry(
-            action="rollback",
-            version=target.version,
-            previous=store.alias_version(CHAMPION),
-            promotion=target.promotion,
-            reason=target.reason,
-            who=who or _current_user(),
-            when=_now(),
-        ),
+    with tempfile.TemporaryDirectory(prefix="synspect-rollback-") as directory:
+        store.download(target.version, Path(directory))  # a follower refuses what does not verify
+    entry = replace(
+        target, action="rollback", previous=history.champion, who=who or _current_user(store), when=_now(), gates=""
     )
+    return _move_champion(store, history, entry)
 
 
-def _move_champion(store: ModelStore, entry: LogEntry) -> PromotionNote:
+def _move_champion(store: ModelStore, history: History, entry: LogEntry) -> PromotionNote:
     # In order of time, and never the same for two who promote at once. MLflow allows no plus sign in a key.
-    stem = f"{_PREFIX}{entry.when.replace('+00:00', 'Z')}-{uuid.uuid4().hex[:6]}"
-    intent = {name: value for name, value in asdict(entry).items() if name != "outcome"}
-    store.append_log(f"{stem}/{_INTENT}", json.dumps(intent))
-    store.set_alias(CHAMPION, entry.version)
-    found = store.alias_version(CHAMPION)
-    store.append_log(f"{stem}/{_OUTCOME}", "done" if found == entry.version else f"failed: alias reads {found}")
-    if found != entry.version:
+    key = f"{LOG_PREFIX}{entry.when.replace('+00:00', 'Z')}-{uuid.uuid4().hex[:6]}"
+    entry = replace(entry, key=key, number=history.next_number, outcome=None)
+    try:
+        store.append_log(f"{key}/{INTENT}", entry.intent_json())
+        _check_unmoved(store, entry)
+        store.set_alias(CHAMPION, entry.version)
+        _check_read_back(store, entry)
+    except _AnotherMovedError:
+        raise
+    except RegistryError as error:
         raise RegistryError(
-            f"champion reads version {found} after it was set to {entry.version}: another promotion ran at the same "
-            "time; look at `synspect registry list` and repeat"
-        )
-    return PromotionNote(
-        version=entry.version, promotion=entry.promotion, reason=entry.reason, who=entry.who, when=entry.when
+            f"{error}; the {entry.action} of version {entry.version} was cut off: repeat it, which is safe"
+        ) from error
+    return entry.to_note()
+
+
+class _AnotherMovedError(RegistryError):
+    """Somebody else moved the champion at the same time; the log says so already."""
+
+
+def _check_unmoved(store: ModelStore, entry: LogEntry) -> None:
+    """Stop before the alias is set where it is no longer what the decision was made on."""
+    found = store.alias_version(CHAMPION)
+    if found != entry.previous:
+        _give_up(store, entry, f"champion became version {found or 'none'} before it was set")
+
+
+def _check_read_back(store: ModelStore, entry: LogEntry) -> None:
+    history = read_history(store)
+    if history.champion != entry.version:
+        _give_up(store, entry, f"champion reads version {history.champion} after it was set")
+    words = f"{entry.when} {entry.action} by {entry.who}: {entry.promotion} {entry.reason}".strip()
+    store.tag_version(entry.version, PROMOTION_TAG, words)
+    _settle(store, entry, "done", number=history.next_number)
+
+
+def _give_up(store: ModelStore, entry: LogEntry, detail: str) -> None:
+    _settle(store, entry, "failed", detail, number=read_history(store).next_number)
+    raise _AnotherMovedError(
+        f"version {entry.version} is not champion: {detail}; somebody else moved it at the same time; look at "
+        "`synspect registry list`, then repeat"
     )
+
+
+def _settle(
+    store: ModelStore, entry: LogEntry, result: Literal["done", "failed"], detail: str = "", *, number: int
+) -> None:
+    outcome = Outcome(result=result, detail=detail, number=number)
+    store.append_log(f"{entry.key}/{OUTCOME}", json.dumps(asdict(outcome)))
 
 
 def _check_reason(reason: str) -> str:
@@ -222,7 +231,9 @@ def _check_reason(reason: str) -> str:
     return reason
 
 
-def _current_user() -> str:
+def _current_user(store: ModelStore) -> str:
+    if name := store.user_name():
+        return name
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user has no name

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
+from spect.errors import GateError, RegistryError
 from synspect.gate_table import print_gates
 from synspect.screen import open_screen
 
 if TYPE_CHECKING:
+    from registry.bundle.panel import Panel
     from registry.store import ModelStore
 
 app = typer.Typer(help="List released versions, promote one to champion, roll back, follow it.", no_args_is_help=True)
@@ -23,72 +23,57 @@ _DEFAULT_NAME = "synspect"
 
 @app.command("list")
 def list_versions(name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
-    """List every version with its aliases, its gates, and how the champion became one.
+    """List every version with its aliases, its gates, and how it last became champion.
 
     Example: synspect registry list
     """
-    from registry.promotion import describe_alias
-    from registry.store import CHAMPION, ModelStore
+    from registry.promotion import read_history
+    from registry.store import ModelStore
+    from synspect.registry_tables import print_versions
 
     store = ModelStore(name=name)
     versions = store.versions()
-    champion = describe_alias(store, CHAMPION)
+    history = read_history(store)
     if as_json:
-        typer.echo(
-            json.dumps(
+        champion = history.describe_champion()
+        listed = []
+        for v in versions:
+            last = history.find_last(v.version)
+            promoted = last.to_note().model_dump(exclude={"version"}) if last else None
+            listed.append(
                 {
-                    "versions": [
-                        {"version": v.version, "aliases": v.aliases, "created_at": v.created_at, **v.tags}
-                        for v in versions
-                    ],
-                    "champion": champion.model_dump() if champion else None,
-                },
-                indent=2,
+                    **v.tags,
+                    "version": v.version,
+                    "aliases": v.aliases,
+                    "created_at": v.created_at,
+                    "last_promotion": promoted,
+                }
             )
-        )
-        return
-    if not versions:
+        typer.echo(json.dumps({"versions": listed, "champion": champion.model_dump() if champion else None}, indent=2))
+    elif versions:
+        print_versions(versions, history)
+    else:
         open_screen().print(f"model {name} has no version yet: release a run first")
-        return
-    table = Table("version", "alias", "promotion", "reason", "gates", "run", "created")
-    for fact in versions:
-        is_champion = champion is not None and champion.version == fact.version
-        promotion, reason = (champion.promotion, champion.reason) if champion and is_champion else ("", "")
-        gates, run = fact.tags.get("gates", ""), fact.tags.get("run", "")
-        cells = (fact.version, ", ".join(fact.aliases), promotion, reason, gates, run, fact.created_at)
-        table.add_row(*map(Text, cells))
-    open_screen().print(table)
 
 
 @app.command()
 def show(version: str, name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
-    """Show one version (a number, candidate or champion): its tags, its gates and its part in the promotion log.
+    """Tell the whole story of a version (a number, candidate or champion): origin, gates, promotions, when it served.
 
     Example: synspect registry show champion
     """
-    from dataclasses import asdict
-
-    from registry.promotion import judge_version, read_promotions
     from registry.store import ModelStore
+    from registry.story import tell_story
+    from synspect.registry_tables import print_story
 
     store = ModelStore(name=name)
-    version = _resolve(store, version)
-    facts = store.find_version(version)
-    report = judge_version(store, version)
-    history = [asdict(entry) for entry in read_promotions(store) if version in {entry.version, entry.previous}]
+    story = tell_story(store, _resolve(store, version))
     if as_json:
-        typer.echo(json.dumps({**asdict(facts), **report.to_dict(), "log": history}, indent=2))
-        return
-    console = open_screen()
-    console.print(f"version {version} of {name}, created {facts.created_at} {' '.join(facts.aliases)}")
-    for tag, value in sorted(facts.tags.items()):
-        console.print(f"  {tag}: {value}")
-    print_gates(report, about=f"of version {version}", with_reported=True)
-    for entry in history:
-        console.print(
-            f"{entry['when']} {entry['who']}: {entry['action']} {entry['version']} by {entry['promotion']} "
-            f"{entry['reason']} ({entry['outcome'] or 'cut off'})"
-        )
+        typer.echo(json.dumps(story.to_dict(), indent=2))
+    else:
+        print_story(story)
+    if story.problem is not None:
+        raise story.problem
 
 
 @app.command()
@@ -96,6 +81,15 @@ def promote(
     version: str,
     override: Annotated[
         str | None, typer.Option("--override", metavar="REASON", help="Promote although gates fail; kept and shown.")
+    ] = None,
+    champion_panel: Annotated[
+        Path | None,
+        typer.Option(
+            "--champion-panel",
+            metavar="FILE",
+            help="The champion's panel on this version's test cohort (what `synspect validate --json` prints), where "
+            "the two were validated on different ones.",
+        ),
     ] = None,
     name: Name = _DEFAULT_NAME,
     as_json: AsJson = False,
@@ -110,15 +104,21 @@ def promote(
 
     store = ModelStore(name=name)
     version = _resolve(store, version)
-    report = judge_version(store, version)
-    if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
-    else:
-        print_gates(report, about=f"of version {version}")
-    note = promote_version(store, version, report=report, override=override)
+    panel = _read_panel(champion_panel) if champion_panel else None
+    report = judge_version(store, version, champion_panel=panel)
     if not as_json:
+        print_gates(report, about=f"of version {version}")
+    try:
+        note = promote_version(store, version, report=report, override=override)
+    except GateError:
+        if as_json:
+            typer.echo(json.dumps({**report.to_dict(), "promotion": None}, indent=2))
+        raise
+    if as_json:
+        typer.echo(json.dumps({**report.to_dict(), "promotion": note.model_dump()}, indent=2))
+    else:
         how = "by its gates" if note.promotion == "gates" else f"by override: {note.reason}"
-        open_screen().print(f"version {note.version} is champion {how}")
+        open_screen(soft_wrap=True).print(f"version {note.version} is champion {how}")
 
 
 @app.command()
@@ -197,10 +197,27 @@ def build(
         open_screen().print(f"{built.tag} holds version {built.version}{before}; {serve_it}")
 
 
+def _read_panel(path: Path) -> "Panel":
+    """Read what `synspect validate --json` printed, or the panel.json of a bundle."""
+    from pydantic import ValidationError
+
+    from registry.bundle.panel import Panel
+    from spect.errors import ConfigurationError
+
+    try:
+        fields = json.loads(path.read_bytes())
+        return Panel.model_validate(fields.get("panel", fields))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror}); give a file") from None
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise ConfigurationError(
+            f"{path} holds no panel ({str(error).splitlines()[0]}); write it with `synspect validate BUNDLE DIR --json`"
+        ) from None
+
+
 def _resolve(store: "ModelStore", version: str) -> str:
     """Turn an alias into the version it points to; a number stays what it is."""
     from registry.store import ALIASES
-    from spect.errors import RegistryError
 
     if version not in ALIASES:
         return version

@@ -18,6 +18,7 @@ from registry.bundle.served_model import ServedModel, open_model
 from registry.follow import compute_pause, follow, follow_once, stopped_by_signals
 from registry.follow_metrics import FAILURE_REASONS, FollowMetrics
 from registry.followed_directory import FollowedDirectory
+from registry.policy import load_policy
 from registry.promotion import judge_version, promote, rollback
 from registry.store import CANDIDATE, CHAMPION, ModelStore
 from spect.errors import BundleError, FollowError, InvalidOutputError, RegistryError
@@ -92,6 +93,23 @@ def test_an_override_after_the_fact_changes_the_note_alone(store: ModelStore, di
 
     assert followed.bundle.promotion is not None
     assert (followed.bundle.version, followed.bundle.promotion.promotion) == (second, "outside")
+
+
+def test_a_champion_set_by_hand_is_not_followed_where_the_policy_requires_gates(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    policy = load_policy().model_copy(update={"require_gates": True})
+    _champion(store, tmp_path, 1)
+    follow_once(store, CHAMPION, directory, policy=policy)
+    second = store.register_bundle(build_tiny_bundle(tmp_path / "second", card="# second\n", profile=make_profile().to_json()))
+    store.set_alias(CHAMPION, second)
+
+    with pytest.raises(RegistryError, match="version 2 is champion outside the gates"):
+        follow_once(store, CHAMPION, directory, policy=policy)
+    assert load_bundle(directory).version == "1"
+
+    promote(store, second, report=judge_version(store, second), who="ada")
+    assert follow_once(store, CHAMPION, directory, policy=policy).bundle.version == second
 
 
 def test_the_candidate_can_be_followed_before_any_promotion(store: ModelStore, directory: Path, tmp_path: Path) -> None:

@@ -175,14 +175,37 @@ def test_a_spread_on_the_other_side_of_one_can_be_worse(tiny_bundle: Bundle) -> 
     assert _find(report, "worse_than_champion", "all").note == "worse in mean_counts_sd_ratio (normal)"
 
 
-def test_a_champion_measured_on_another_cohort_is_not_compared(tiny_bundle: Bundle) -> None:
-    worse = {("c2st_auc_inside_outline", "normal"): {"value": 0.80, "low": 0.77, "high": 0.83}}
-    panel = tiny_panel(tiny_bundle.sha256, worse, cohort_fingerprint="9" * 64)
+def test_a_champion_measured_on_another_cohort_fails_and_says_what_to_do(tiny_bundle: Bundle) -> None:
+    panel = tiny_panel(tiny_bundle.sha256, cohort_fingerprint="9" * 64)
 
     report = judge_bundle(POLICY, replace(tiny_bundle, panel=panel), champion=tiny_bundle)
 
-    assert report.passed
-    assert "another cohort" in _find(report, "worse_than_champion", "all").note
+    row = _find(report, "worse_than_champion", "all")
+    assert (row.verdict, report.failed) == ("fail", (row,))
+    assert "validated on cohort 222222222222, this version on 999999999999" in row.note
+    assert "--champion-panel" in row.note
+
+
+def test_a_champion_that_was_never_validated_is_not_passed_over(tiny_bundle: Bundle) -> None:
+    report = judge_bundle(POLICY, tiny_bundle, champion=replace(tiny_bundle, panel=None))
+
+    assert _find(report, "worse_than_champion", "all").note.startswith("not compared: the champion was validated never")
+
+
+def test_a_champion_that_does_not_verify_fails_its_gate_and_can_be_overridden(tiny_bundle: Bundle) -> None:
+    report = judge_bundle(POLICY, tiny_bundle, champion="champion 1 does not verify (a changed byte)")
+
+    row = _find(report, "worse_than_champion", "all")
+    assert (row.verdict, row.note) == (
+        "fail",
+        "not compared: champion 1 does not verify (a changed byte); --override REASON replaces it",
+    )
+
+
+def test_without_another_champion_nothing_is_compared(tiny_bundle: Bundle) -> None:
+    row = _find(judge_bundle(POLICY, tiny_bundle), "worse_than_champion", "all")
+
+    assert (row.verdict, row.note) == ("pass", "there is no other champion")
 
 
 def test_conditions_are_printed_beside_and_never_decide(tiny_bundle: Bundle) -> None:
@@ -199,6 +222,18 @@ def test_a_report_is_plain_json(tiny_bundle: Bundle) -> None:
     assert {"metric", "cell", "measured", "limit", "verdict", "power"} <= set(fields["gates"][0])
 
 
+def test_a_report_is_a_table_of_markdown_with_one_row_a_gate(tiny_bundle: Bundle) -> None:
+    changes = {("mean_counts_ratio", "COR/normal"): {"value": 1.1}, ("c2st_auc_inside_outline", "normal"): {"value": 1}}
+
+    text = replace(_judge(tiny_bundle, changes), version="3", champion="2").to_markdown()
+
+    assert text.startswith("Version 3, compared with champion 2: 1 of 20 gates failed")
+    rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) == 21
+    assert "| c2st_auc_inside_outline | normal | 1 |  | <= 0.85 | fail (outside the limit) |  |" in rows
+    assert rows[-1] == "| mean_counts_ratio | COR/normal | 1.1 |  | 0.95 to 1.05 | reported |  |"
+
+
 def test_every_gate_gives_its_reason() -> None:
     assert all(rule.reason for rule in POLICY.gates)
 
@@ -211,10 +246,48 @@ def test_a_gate_judged_by_its_interval_needs_its_ideal(tmp_path: Path) -> None:
         load_policy(tmp_path / "policy.yaml")
 
 
-@pytest.mark.parametrize("text", ["gates: [", "schema_version: 2\ngates: []\nrequired_power: 0.8", "[]"])
-def test_a_policy_that_is_not_one_is_one_line(tmp_path: Path, text: str) -> None:
+RULE = "{metric: a, cells: [all], judged: value, low: 0, high: 1, ideal: 0.5, reason: b}"
+
+
+def _policy(rules: str = RULE, more: str = "") -> str:
+    return f"schema_version: 1\nrequired_power: 0.8\ngates: [{rules}]\n{more}"
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("gates: [", "is not YAML"),
+        ("[]", "the file"),
+        ("", "the file"),
+        (_policy().replace("version: 1", "version: 2"), "schema_version"),
+        (_policy(""), "gates"),
+        (_policy(more="require_gate: true"), "require_gate"),
+        (_policy(more="require_gates: perhaps"), "require_gates"),
+        (_policy(f"{RULE}, {RULE}"), r"a \(all\) is judged twice"),
+        (_policy(RULE.replace("all", "unilatral")), "'unilatral'; use all"),
+        (_policy(RULE.replace("high: 1", "high: .nan")), "high"),
+        (_policy(RULE.replace("low: 0", "low: 2")), "low <= ideal <= high"),
+        (_policy(RULE.replace("reason: b", "reason: ''")), "reason"),
+    ],
+)
+def test_a_policy_that_is_not_one_is_one_line(tmp_path: Path, text: str, what: str) -> None:
     (tmp_path / "policy.yaml").write_text(text)
 
-    with pytest.raises(ConfigurationError, match=r"policy\.yaml") as caught:
+    with pytest.raises(ConfigurationError, match=rf"policy\.yaml.*{what}") as caught:
         load_policy(tmp_path / "policy.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_policy_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"schema_version: 1 # \xe9")
+
+    for place in (tmp_path / "none.yaml", tmp_path, tmp_path / "latin.yaml"):
+        with pytest.raises(ConfigurationError, match=r"install synspect again|is not YAML"):
+            load_policy(place)
+
+
+def test_the_gates_are_not_required_unless_the_policy_says_so(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(_policy(more="require_gates: true"))
+
+    assert not POLICY.require_gates
+    assert load_policy(tmp_path / "policy.yaml").require_gates

@@ -244,13 +244,14 @@ def build_tiny_bundle(
     profile: bytes = b"{}",
     graph: bytes | None = None,
     card: str = "# A tiny generator made by hand\n",
+    cohort_fingerprint: str = COHORT_FINGERPRINT,
 ) -> Bundle:
     """Write the tiny bundle; two with equal arguments are equal byte for byte."""
     graph = graph or build_graph(output_gain=output_gain)
     staged = destination.parent / f"{destination.name}-{GENERATOR_NAME}"
     staged.parent.mkdir(parents=True, exist_ok=True)
     staged.write_bytes(graph)
-    panel = tiny_panel(compute_sha256(staged), changes)
+    panel = tiny_panel(compute_sha256(staged), changes, cohort_fingerprint=cohort_fingerprint)
     staged.unlink()
     files: dict[str, bytes | Path] = {
         GENERATOR_NAME: graph,
