@@ -7,6 +7,7 @@ from registry.bundle.directory import load_bundle
 from registry.bundle.promotion_note import PromotionNote
 from registry.gates import GateReport
 from registry.promotion import describe_alias, judge_version, promote
+from registry.registration import register_release
 from registry.store import CHAMPION, ModelStore
 
 
@@ -26,7 +27,7 @@ def seed_registry(store: ModelStore, bundle_directory: Path, *, override: str) -
     champion keeps it.
     """
     bundle = load_bundle(bundle_directory)
-    version = store.find_by_manifest(bundle.manifest_sha256) or store.register_bundle(bundle)
+    version = store.find_by_manifest(bundle.manifest_sha256) or register_release(store, bundle)
     champion = describe_alias(store, CHAMPION)
     if champion is not None:
         return Seeded(version=version, champion=champion, report=None)

@@ -14,6 +14,7 @@ from registry.bundle.manifest import CARD_NAME, GENERATOR_NAME, PANEL_NAME, PROF
 from registry.bundle.panel import Panel
 from registry.gates import GateReport
 from registry.policy import Policy, load_policy
+from registry.registration import register_release
 from registry.store import DEFAULT_NAME, ModelStore
 from spect.commit import git_commit
 from spect.conditions import CONDITIONS
@@ -27,6 +28,7 @@ from training.staging import StagedModel, describe_training_cohort, judge_panel,
 from training.tracking import replay
 from training.validation.figures import draw_measures_png, draw_synthetic_png
 from training.validation.panel import Validation, validate_model
+from training.validation.report import render_report
 from training.validation.samples import FULL, SliceNumbers, select_reference
 
 SYNTHETIC_FIGURE = "figures/synthetic.png"
@@ -114,7 +116,8 @@ def release(
         bundle, gates = _write(staged, run, validation, profile, (cohort, training), destination)
     version = None
     if store is not None:
-        version = store.register_bundle(bundle, mlflow_run_id=replay(run), gates=gates.in_words())
+        report = render_report(validation, bundle.manifest, gates)
+        version = register_release(store, bundle, mlflow_run_id=replay(run), report_html=report)
     return Release(bundle=bundle, gates=gates, version=version)
 
 

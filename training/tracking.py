@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EXPERIMENT = "synspect"
 MARKER_NAME = "mlflow.json"
 AT = "images_seen"
 
@@ -242,12 +241,32 @@ def _open_live(run: RunDirectory, record: RunRecord) -> tuple[MlflowTracker, _Ma
         return MlflowTracker(client, marker.run_id), marker
 
 
+def experiment_name(record: RunRecord) -> str:
+    """Name the experiment a run belongs to: runs of one preset on one cohort can be compared, others cannot.
+
+    A cohort is named by its kind and fingerprint; its path, which may name a site, stays on this machine.
+    """
+    dataset = "" if record.dataset == "A" else f"-{record.dataset}"
+    return f"synspect-{record.preset}{dataset}-{record.cohort_source}-{record.cohort_fingerprint[:8]}"
+
+
+def _describe(record: RunRecord) -> str:
+    """Return what MLflow's page of a run says in words."""
+    return (
+        f"Preset `{record.preset}`, dataset {record.dataset}, seed {record.seed}, on {record.training_slices} slices "
+        f"of the {record.cohort_source} cohort `{record.cohort_fingerprint[:16]}`; code `{record.git_commit[:12]}`. "
+        "Metrics are drawn against images seen (the step).\n\nResearch use only, never for diagnosis."
+    )
+
+
 def _create_mlflow_run(client: "MlflowClient", record: RunRecord) -> str:
-    started = client.create_run(find_experiment(client, tracking_uri(), EXPERIMENT), run_name=record.name)
+    experiment = find_experiment(client, tracking_uri(), experiment_name(record))
+    started = client.create_run(experiment, run_name=record.name)
     for name, value in _parameters(record).items():
         client.log_param(started.info.run_id, name, value)
     client.set_tag(started.info.run_id, "git_commit", record.git_commit)
     client.set_tag(started.info.run_id, "cohort_fingerprint", record.cohort_fingerprint)
+    client.set_tag(started.info.run_id, "mlflow.note.content", _describe(record))
     return str(started.info.run_id)
 
 

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from cohort.store import build_cohort, save_cohort
@@ -140,6 +141,15 @@ def test_the_command_registers_a_candidate_and_replays_the_run(
     assert store.alias_version("candidate") == said["version"] == "1"
     (version,) = store.versions()
     assert version.tags["run"] == "taught"
+    client = MlflowClient(mlflow_uri, mlflow_uri)
+    trained = client.get_run(version.mlflow_run_id)
+    experiment = client.get_experiment(trained.info.experiment_id)
+    assert experiment.name == f"synspect-smoke-simulated-{taught_run.record().cohort_fingerprint[:8]}"
+    model = client.get_logged_model(version.logged_model_id)
+    assert (model.experiment_id, model.source_run_id) == (experiment.experiment_id, version.mlflow_run_id)
+    assert "report.html" in {file.path for file in client.list_logged_model_artifacts(version.logged_model_id)}
+    shown = client.get_model_version("synspect", "1").description
+    assert f"[training run](#/experiments/{experiment.experiment_id}/runs/{version.mlflow_run_id})" in shown
     assert store.download("1", tmp_path / "downloaded").sha256 == said["sha256"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,25 @@ def test_lines_after_the_checkpoint_are_dropped_on_resuming(run: RunDirectory) -
 def test_a_line_cut_short_by_a_crash_is_left_out(run: RunDirectory) -> None:
     run.metrics.write_text('{"images_seen": 16, "score": 1.0}\n{"images_se')
     assert read_metrics(run.metrics) == [{"images_seen": 16, "score": 1.0}]
+
+
+def test_runs_are_filed_by_preset_and_cohort_and_say_what_they_are(
+    run: RunDirectory, tmp_path: Path, mlflow_uri: str
+) -> None:
+    from mlflow import MlflowClient
+
+    _finish(run)
+    other = RunDirectory.create(tmp_path / "other", replace(_record("other"), cohort_fingerprint="e" * 64, dataset="B"))
+    _finish(other)
+    client = MlflowClient(tracking_uri=mlflow_uri)
+
+    tracked = [client.get_run(replay(one)) for one in (run, other)]
+
+    names = [client.get_experiment(one.info.experiment_id).name for one in tracked]
+    assert names == ["synspect-tiny-simulated-ffffffff", "synspect-tiny-B-simulated-eeeeeeee"]
+    note = tracked[0].data.tags["mlflow.note.content"]
+    assert "seed 3, on 96 slices of the simulated cohort `ffffffffffffffff`" in note
+    assert "private" not in note
 
 
 def test_a_replayed_run_is_in_mlflow_with_parameters_metrics_and_figures(run: RunDirectory, mlflow_uri: str) -> None:
