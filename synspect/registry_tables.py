@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from synspect.gate_table import print_gates
+from synspect.screen import open_screen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ def print_versions(versions: "Sequence[VersionFacts]", history: "History") -> No
         promotion = _promotion_of(fact.version, history)
         aliases = Text("\n".join(fact.aliases))
         table.add_row(fact.version, aliases, promotion, Text(gates), Text(run), fact.created_at[:10])
-    console = Console(highlight=False, markup=False)
+    console = open_screen()
     console.print(table)
     cut_off = history.find_cut_off()
     if cut_off is not None:
@@ -40,7 +41,7 @@ def print_versions(versions: "Sequence[VersionFacts]", history: "History") -> No
 
 def print_story(story: "Story") -> None:
     """Print all that is known of one version."""
-    console = Console(highlight=False, markup=False)
+    console = open_screen()
     facts = story.facts
     console.print(f"Version {facts.version} {' '.join(facts.aliases)}".strip())
     if story.origin is not None:
