@@ -81,6 +81,8 @@ def _load_champion(store: ModelStore, champion: str, directory: Path, panel: Pan
             f"the panel given for the champion measured {panel.onnx_sha256[:12]}, champion {champion} is "
             f"{bundle.sha256[:12]}; validate the champion's bundle"
         )
+    if panel.quick:
+        raise ConfigurationError("the panel given for the champion is a quick one; validate it without --quick")
     return replace(bundle, panel=panel)
 
 

@@ -426,6 +426,8 @@ def test_a_champion_validated_on_another_cohort_is_compared_by_a_panel_of_its_ow
         _promote(store, second)
     assert judge_version(store, second, champion_panel=same).passed
     assert not judge_version(store, second, champion_panel=better).passed
+    with pytest.raises(ConfigurationError, match="validate it without --quick"):
+        judge_version(store, second, champion_panel=same.model_copy(update={"quick": True}))
     with pytest.raises(ConfigurationError, match="the panel given for the champion measured ffffffffffff"):
         judge_version(store, second, champion_panel=tiny_panel("f" * 64))
 
