@@ -101,7 +101,9 @@ def test_a_champion_set_by_hand_is_not_followed_where_the_policy_requires_gates(
     policy = load_policy().model_copy(update={"require_gates": True})
     _champion(store, tmp_path, 1)
     follow_once(store, CHAMPION, directory, policy=policy)
-    second = store.register_bundle(build_tiny_bundle(tmp_path / "second", card="# second\n", profile=make_profile().to_json()))
+    second = store.register_bundle(
+        build_tiny_bundle(tmp_path / "second", card="# second\n", profile=make_profile().to_json())
+    )
     store.set_alias(CHAMPION, second)
 
     with pytest.raises(RegistryError, match="version 2 is champion outside the gates"):
