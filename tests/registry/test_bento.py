@@ -31,7 +31,6 @@ from registry.promotion import judge_version, promote
 from registry.store import ModelStore
 from spect.conditions import parse_condition
 from spect.errors import RegistryError
-from tests.support.drift_samples import make_profile
 from tests.support.tiny_bundle import build_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +93,7 @@ def champion(mlflow_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A champion in a registry, and an empty store of Bentos."""
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     store = ModelStore(mlflow_uri)
-    bundle = build_tiny_bundle(tmp_path / "bundle", profile=make_profile().to_json())
+    bundle = build_tiny_bundle(tmp_path / "bundle")
     version = store.register_bundle(bundle)
     promote(store, version, report=judge_version(store, version), who="ada")
     return bundle

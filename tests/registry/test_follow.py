@@ -22,7 +22,6 @@ from registry.policy import load_policy
 from registry.promotion import judge_version, promote, rollback
 from registry.store import CANDIDATE, CHAMPION, ModelStore
 from spect.errors import BundleError, FollowError, InvalidOutputError, RegistryError
-from tests.support.drift_samples import make_profile
 from tests.support.follower_process import run_follower, serving_process
 from tests.support.tiny_bundle import build_tiny_bundle, unbounded_graph
 
@@ -38,7 +37,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def _champion(store: ModelStore, directory: Path, number: int) -> Bundle:
-    bundle = build_tiny_bundle(directory / f"b{number}", card=f"# {number}\n", profile=make_profile().to_json())
+    bundle = build_tiny_bundle(directory / f"b{number}", card=f"# {number}\n")
     version = store.register_bundle(bundle)
     promote(store, version, report=judge_version(store, version), who="ada")
     return bundle
@@ -86,7 +85,7 @@ def test_a_new_champion_and_a_rollback_are_followed(store: ModelStore, directory
 def test_an_override_after_the_fact_changes_the_note_alone(store: ModelStore, directory: Path, tmp_path: Path) -> None:
     _champion(store, tmp_path, 1)
     follow_once(store, CHAMPION, directory)
-    second = store.register_bundle(build_tiny_bundle(tmp_path / "second", profile=make_profile().to_json()))
+    second = store.register_bundle(build_tiny_bundle(tmp_path / "second"))
     store.set_alias(CHAMPION, second)
 
     followed = follow_once(store, CHAMPION, directory)
@@ -101,9 +100,7 @@ def test_a_champion_set_by_hand_is_not_followed_where_the_policy_requires_gates(
     policy = load_policy().model_copy(update={"require_gates": True})
     _champion(store, tmp_path, 1)
     follow_once(store, CHAMPION, directory, policy=policy)
-    second = store.register_bundle(
-        build_tiny_bundle(tmp_path / "second", card="# second\n", profile=make_profile().to_json())
-    )
+    second = store.register_bundle(build_tiny_bundle(tmp_path / "second", card="# second\n"))
     store.set_alias(CHAMPION, second)
 
     with pytest.raises(RegistryError, match="version 2 is champion outside the gates"):
@@ -115,7 +112,7 @@ def test_a_champion_set_by_hand_is_not_followed_where_the_policy_requires_gates(
 
 
 def test_the_candidate_can_be_followed_before_any_promotion(store: ModelStore, directory: Path, tmp_path: Path) -> None:
-    store.register_bundle(build_tiny_bundle(tmp_path / "b", profile=make_profile().to_json()))
+    store.register_bundle(build_tiny_bundle(tmp_path / "b"))
 
     followed = follow_once(store, CANDIDATE, directory)
 
@@ -327,7 +324,7 @@ def test_a_version_that_cannot_be_served_never_reaches_the_directory(
     _champion(store, tmp_path, 1)
     follow_once(store, CHAMPION, directory)
     for name, broken in {"profile": {"profile": b"{}"}, "range": {"graph": unbounded_graph()}}.items():
-        bundle = build_tiny_bundle(tmp_path / name, **{"profile": make_profile().to_json()} | broken)
+        bundle = build_tiny_bundle(tmp_path / name, **broken)
         store.set_alias(CHAMPION, store.register_bundle(bundle))
 
         with pytest.raises((BundleError, InvalidOutputError), match=r"profile cannot be used|out of range"):

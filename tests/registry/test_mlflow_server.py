@@ -43,7 +43,8 @@ def name(request: pytest.FixtureRequest) -> str:
 def _three_versions(store: ModelStore, directory: Path) -> None:
     """Register versions 1 to 3, and promote the first."""
     for number in range(1, 4):
-        store.register_bundle(build_tiny_bundle(directory / f"b{number}", card=f"# {number}\n"))
+        bundle = build_tiny_bundle(directory / f"b{number}", card=f"# {number}\n")
+        store.register_bundle(bundle)
     promote(store, "1", report=judge_version(store, "1"), who="ada")
 
 
@@ -66,16 +67,17 @@ def _champion(history: History) -> tuple[str, str]:
 
 
 def test_a_release_goes_through_the_server_and_comes_back_byte_for_byte(
-    server: str, name: str, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     monkeypatch.chdir(tmp_path)
     store = ModelStore(server, name=name)
+    bundle = build_tiny_bundle(tmp_path_factory.mktemp("released") / "bundle")
 
-    version = register_release(store, tiny_bundle, report_html="<html>report</html>")
+    version = register_release(store, bundle, report_html="<html>report</html>")
     promote(store, version, report=judge_version(store, version), who="ada")
     followed = follow_once(store, CHAMPION, tmp_path / "followed")
 
-    assert followed.bundle.manifest_sha256 == tiny_bundle.manifest_sha256
+    assert followed.bundle.manifest_sha256 == bundle.manifest_sha256
     served = load_bundle(tmp_path / "followed")
     assert served.promotion is not None
     assert (served.version, served.promotion.promotion) == (version, "gates")

@@ -12,7 +12,6 @@ from serving.routes import build_app
 from serving.settings import ServiceSettings
 from serving.worker import Worker
 from tests.support.asgi_client import AsgiClient
-from tests.support.drift_samples import make_profile
 from tests.support.tiny_bundle import build_tiny_bundle
 
 LOOPBACK = ("127.0.0.1", 50000)
@@ -22,7 +21,7 @@ ClientFactory = Callable[..., AsgiClient]
 @pytest.fixture(scope="session")
 def served_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A tiny released bundle whose profile is real; read-only."""
-    return build_tiny_bundle(tmp_path_factory.mktemp("served") / "bundle", profile=make_profile().to_json())
+    return build_tiny_bundle(tmp_path_factory.mktemp("served") / "bundle")
 
 
 @pytest.fixture

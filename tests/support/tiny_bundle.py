@@ -18,6 +18,7 @@ from registry.bundle.manifest import CARD_NAME, GENERATOR_NAME, PANEL_NAME, PROF
 from registry.bundle.panel import Measurement, Panel
 from spect.conditions import CONDITIONS, Condition, Level, Pattern
 from spect.density import GaussianMixture, QuantityDensity
+from tests.support.drift_samples import make_profile
 
 MATRIX = 64
 PIXEL_SPACING_MM = 4.0
@@ -241,7 +242,7 @@ def build_tiny_bundle(
     *,
     changes: Mapping[tuple[str, str], Mapping[str, Any] | None] | None = None,
     output_gain: float = 1.0,
-    profile: bytes = b"{}",
+    profile: bytes | None = None,
     graph: bytes | None = None,
     card: str = "# A tiny generator made by hand\n",
     cohort_fingerprint: str = COHORT_FINGERPRINT,
@@ -255,7 +256,7 @@ def build_tiny_bundle(
     staged.unlink()
     files: dict[str, bytes | Path] = {
         GENERATOR_NAME: graph,
-        PROFILE_NAME: profile,
+        PROFILE_NAME: profile or make_profile().to_json(),
         PANEL_NAME: panel.model_dump_json(indent=2).encode(),
         CARD_NAME: card.encode(),
     }

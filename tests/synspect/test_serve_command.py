@@ -21,7 +21,6 @@ from synspect.cli import app
 from synspect.commands.serve import Alias, _followed_directory
 from synspect.server_process import find_free_port
 from synspect.sidecar import Sidecar, build_follower
-from tests.support.drift_samples import make_profile
 from tests.support.tiny_bundle import build_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +86,7 @@ def test_a_sidecar_that_ends_at_once_is_started_after_ever_longer_pauses(caplog)
 
 
 def _promote(store: ModelStore, directory: Path, *, gain: float) -> str:
-    bundle = build_tiny_bundle(directory, profile=make_profile().to_json(), output_gain=gain)
+    bundle = build_tiny_bundle(directory, output_gain=gain)
     version = store.register_bundle(bundle)
     promote(store, version, report=judge_version(store, version), who="ada")
     return version
