@@ -61,6 +61,10 @@ class TrainingError(SynspectError):
     """Training diverged, or its files could not be written."""
 
 
+class DivergenceError(TrainingError):
+    """Training left the path: values that are not finite, a discriminator that has won, slices that are alike."""
+
+
 class ParityError(SynspectError):
     """The exported graph does not compute what the network computes."""
 

@@ -24,8 +24,13 @@ def start_averaging(generator: Generator) -> Generator:
     return copy.deepcopy(generator).requires_grad_(requires_grad=False)
 
 
-def averaging_weight(*, images_seen: int, batch_size: int, half_life: int, ramp: float) -> float:
-    """Share of the new weights in the average; early on the half-life grows with the images seen (Karras 2020)."""
+def averaging_weight(*, images_seen: int, batch_size: int, half_life: int | None, ramp: float) -> float:
+    """Share of the new weights in the average; early on the half-life grows with the images seen (Karras 2020).
+
+    Without a half-life the average is the newest weights themselves.
+    """
+    if half_life is None:
+        return 1.0
     effective = min(float(half_life), max(images_seen, batch_size) * ramp)
     return float(1 - 0.5 ** (batch_size / max(effective, 1e-8)))
 

@@ -1,9 +1,11 @@
 """What one step sees: acquired slices, what the synthetic ones are asked for, and how all are augmented.
 
-A batch is a function of (seed, images seen) alone, so that a resumed run repeats the uninterrupted one.
+A batch is a function of (seed, images seen, roll-backs) alone, so that a resumed run repeats the uninterrupted one, and
+one that was rolled back does not walk into the same trouble.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,8 +29,10 @@ class TrainingSlices:
     quantities: NDArray[np.float32]  # (n, d), standardised
     condition: NDArray[np.int64]  # (n,)
 
-    def probabilities(self) -> NDArray[np.float64]:
-        """Chance of each slice to be drawn: conditions by the square root of their count, slices alike within."""
+    def probabilities(self, sampling: Literal["square-root", "count"]) -> NDArray[np.float64]:
+        """Chance of each slice to be drawn: conditions by (the square root of) their count, slices alike within."""
+        if sampling == "count":
+            return np.full(len(self.condition), 1 / len(self.condition))
         counts = np.bincount(self.condition)[self.condition]
         weights = 1 / np.sqrt(counts)
         probabilities: NDArray[np.float64] = weights / weights.sum()
@@ -53,17 +57,31 @@ class Batch:
         moved = {name: getattr(self, name).to(device) for name in MOVED}
         return replace(self, **moved)
 
+    def share(self, rank: int, processes: int) -> "Batch":
+        """Rows of one of several processes that take a step together; all shares are of one size."""
+        if processes == 1:
+            return self
+        size = len(self.condition) // processes
+        rows = slice(rank * size, (rank + 1) * size)
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in MOVED},
+            augmentation=self.augmentation.take(rows),
+            augmentation_synthetic=self.augmentation_synthetic.take(rows),
+        )
+
 
 class BatchSource:
     """Draws the batch that belongs to a number of images seen."""
 
     def __init__(self, slices: TrainingSlices, density: QuantityDensity, config: TrainingConfig, seed: int) -> None:
         self._slices, self._density, self._config, self._seed = slices, density, config, seed
-        self._probabilities = slices.probabilities()
+        self._probabilities = slices.probabilities(config.sampling)
 
-    def draw(self, images_seen: int) -> Batch:
-        """Draw the batch after `images_seen` images."""
-        rng = np.random.default_rng([self._seed, images_seen])
+    def draw(self, images_seen: int, *, roll_backs: int = 0) -> Batch:
+        """Draw the batch after `images_seen` images; every roll-back begins another stream."""
+        stream = [self._seed, images_seen] if roll_backs == 0 else [self._seed, images_seen, roll_backs]
+        rng = np.random.default_rng(stream)
         size = self._config.batch_size
         rows = rng.choice(len(self._probabilities), size, p=self._probabilities)
         condition = self._slices.condition[rows]

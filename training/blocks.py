@@ -3,6 +3,10 @@
 Written from Liu et al. 2021 (FastGAN, arXiv 2101.04775). Shapes are (n, channels, rows, columns).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,20 +14,33 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from spect.outline import SIGMA_PER_FWHM
 from spect.slices import FIELD_MM
+from training.shared_norm import SharedBatchNorm
 
 SLOPE = 0.2  # of every leaky ReLU
 TEXTURE_GAIN = 0.2  # at the start: enough to be found, too little to hide the shape
 DETAIL_FWHM_MM = 10.0  # width of a point in a reconstructed slice
 
 
-def normalised_conv(inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0) -> nn.Module:
-    """Convolution under spectral normalisation."""
-    return spectral_norm(nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding))
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Makes the layers of a network in one normalisation: spectral norm of the weights, or batch norm."""
 
+    normalisation: Literal["spectral", "batch"]
 
-def normalised_linear(inputs: int, outputs: int) -> nn.Module:
-    """Linear map under spectral normalisation."""
-    return spectral_norm(nn.Linear(inputs, outputs))
+    def conv(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0) -> nn.Module:
+        """Convolution."""
+        return self._normalise(nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding))
+
+    def linear(self, inputs: int, outputs: int) -> nn.Module:
+        """Linear map."""
+        return self._normalise(nn.Linear(inputs, outputs))
+
+    def norm(self, channels: int) -> list[nn.Module]:
+        """Return what follows a convolution of the discriminator: a batch norm, or nothing."""
+        return [SharedBatchNorm(channels)] if self.normalisation == "batch" else []
+
+    def _normalise(self, layer: nn.Module) -> nn.Module:
+        return spectral_norm(layer) if self.normalisation == "spectral" else layer
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -31,7 +48,7 @@ class ConditionalBatchNorm(nn.Module):
 
     def __init__(self, channels: int, embedding_size: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.norm = SharedBatchNorm(channels, affine=False)
         self.gain = nn.Linear(embedding_size, channels)
         self.bias = nn.Linear(embedding_size, channels)
 
@@ -42,21 +59,47 @@ class ConditionalBatchNorm(nn.Module):
         return shifted
 
 
-class UpBlock(nn.Module):
-    """Double the resolution: bilinear, 3x3 convolution, conditional norm, gated linear unit.
+class UnconditionalBatchNorm(nn.Module):
+    """Batch norm that is the same for every condition: for a generator that hears of it from its latents alone."""
 
-    FastGAN repeats pixels instead; on slices that a camera has blurred that left a visible grid after 16,000 images.
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = SharedBatchNorm(channels)
+
+    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:  # noqa: ARG002 — in place of the conditional one
+        """Normalise features (n, c, r, c)."""
+        normalised: Tensor = self.norm(features)
+        return normalised
+
+
+class UpBlock(nn.Module):
+    """Double the resolution: 3x3 convolution, batch norm, gated linear unit.
+
+    FastGAN repeats pixels; on slices that a camera has blurred that left a visible grid after 16,000 images.
     """
 
-    def __init__(self, inputs: int, outputs: int, embedding_size: int, *, is_textured: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        layers: Layers,
+        build_norm: Callable[[int], nn.Module],
+        upsampling: Literal["bilinear", "nearest"],
+        is_textured: bool,
+    ) -> None:
         super().__init__()
+        self.upsampling = upsampling
         self.texture = Texture(inputs) if is_textured else None
-        self.conv = normalised_conv(inputs, 2 * outputs, 3, padding=1)
-        self.norm = ConditionalBatchNorm(2 * outputs, embedding_size)
+        self.conv = layers.conv(inputs, 2 * outputs, 3, padding=1)
+        self.norm = build_norm(2 * outputs)
 
-    def forward(self, features: Tensor, embedding: Tensor, texture: Tensor) -> Tensor:
+    def forward(self, features: Tensor, embedding: Tensor, texture: Tensor | None) -> Tensor:
         """Map (n, inputs, r, c) to (n, outputs, 2r, 2c); `texture` (n, 1, t, t) is one map for all blocks."""
-        doubled = functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+        if self.upsampling == "bilinear":
+            doubled = functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+        else:
+            doubled = functional.interpolate(features, scale_factor=2, mode="nearest")
         if self.texture is not None:
             doubled = self.texture(doubled, texture)
         return functional.glu(self.norm(self.conv(doubled), embedding), dim=1)
@@ -93,13 +136,13 @@ def resize_texture(texture: Tensor, resolution: int) -> Tensor:
 class SkipLayerExcitation(nn.Module):
     """Gate the channels of a large feature map by a small one (FastGAN, section 3.1)."""
 
-    def __init__(self, small: int, large: int, *, pool: int) -> None:
+    def __init__(self, small: int, large: int, *, pool: int, layers: Layers) -> None:
         super().__init__()
         self.gate = nn.Sequential(
             nn.AvgPool2d(pool) if pool > 1 else nn.Identity(),
-            normalised_conv(small, large, 4),
+            layers.conv(small, large, 4),
             nn.SiLU(),
-            normalised_conv(large, large, 1),
+            layers.conv(large, large, 1),
             nn.Sigmoid(),
         )
 
@@ -110,19 +153,22 @@ class SkipLayerExcitation(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Halve the resolution: a strided path and an averaged path, summed (FastGAN, section 3.2, without its norms)."""
+    """Halve the resolution: a strided path and an averaged path, summed (FastGAN, section 3.2)."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, layers: Layers) -> None:
         super().__init__()
         self.strided = nn.Sequential(
-            normalised_conv(inputs, outputs, 4, stride=2, padding=1),
+            layers.conv(inputs, outputs, 4, stride=2, padding=1),
+            *layers.norm(outputs),
             nn.LeakyReLU(SLOPE),
-            normalised_conv(outputs, outputs, 3, padding=1),
+            layers.conv(outputs, outputs, 3, padding=1),
+            *layers.norm(outputs),
             nn.LeakyReLU(SLOPE),
         )
         self.averaged = nn.Sequential(
             nn.AvgPool2d(2),
-            normalised_conv(inputs, outputs, 1),
+            layers.conv(inputs, outputs, 1),
+            *layers.norm(outputs),
             nn.LeakyReLU(SLOPE),
         )
 
@@ -157,16 +203,17 @@ class FineDetail(nn.Module):
 class Decoder(nn.Module):
     """Reconstruct a small image from the discriminator's features: two doublings and a bounded output."""
 
-    def __init__(self, inputs: int, width: int) -> None:
+    def __init__(self, inputs: int, width: int, *, layers: Layers) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
+        doublings: list[nn.Module] = []
         for channels_in, channels_out in ((inputs, 2 * width), (2 * width, width)):
-            layers += [
+            doublings += [
                 nn.Upsample(scale_factor=2, mode="nearest"),
-                normalised_conv(channels_in, 2 * channels_out, 3, padding=1),
+                layers.conv(channels_in, 2 * channels_out, 3, padding=1),
+                *layers.norm(2 * channels_out),
                 nn.GLU(dim=1),
             ]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 3, padding=1), nn.Tanh())
+        self.layers = nn.Sequential(*doublings, nn.Conv2d(width, 1, 3, padding=1), nn.Tanh())
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (n, inputs, r, c) to (n, 1, 4r, 4c) in [-1, 1]."""
@@ -174,7 +221,7 @@ class Decoder(nn.Module):
         return image
 
 
-def append_group_deviation(features: Tensor, *, group: int = 4) -> Tensor:
+def append_group_deviation(features: Tensor, *, group: int) -> Tensor:
     """Append one channel: the mean standard deviation within groups of neighbours (Karras et al. 2018).
 
     It lets the discriminator see a lack of variety. The batch (n, c, r, c) must divide by `group`.

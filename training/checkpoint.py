@@ -1,5 +1,6 @@
 """Checkpoints: private and resumable, written whole or not at all, loadable without running any code."""
 
+import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spect.atomic import replacing
+from spect.atomic import write_atomically
 from spect.conditions import CONDITIONS
 from spect.density import QuantityDensity
 from spect.errors import RunError, TrainingError
@@ -38,11 +39,14 @@ class RunFacts:
 
 def save_checkpoint(path: Path, contents: dict[str, Any]) -> None:
     """Write tensors and plain values to a temporary file, then rename it; raise `TrainingError` where that fails."""
+    buffer = io.BytesIO()  # torch writes to memory: what it makes of a full disk is no one line
+    torch.save({"format": FORMAT, **contents}, buffer)
     try:
-        with replacing(path) as partial:
-            torch.save({"format": FORMAT, **contents}, partial)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        raise TrainingError(f"{path} could not be written: {error}; free some space and resume the run") from error
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise TrainingError(
+            f"{path} could not be written: {error.strerror}; what it held is kept: free some space and resume the run"
+        ) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
 
-from training.blocks import UpBlock, resize_texture
+from training.blocks import ConditionalBatchNorm, UpBlock, resize_texture
 from training.networks import Generator
 
 PATCH = 4  # side of the patch of pixels that the last convolution makes at once
@@ -36,10 +36,19 @@ def to_inference_form(network: nn.Module) -> nn.Module:
 def _rewrite(generator: Generator) -> None:
     rows = 4
     for index, block in enumerate(generator.blocks):
-        if isinstance(block, UpBlock) and is_worth_it(_weights(block.conv)[0].shape[1], rows):
+        if (
+            isinstance(block, UpBlock)
+            and can_be_separated(block)
+            and is_worth_it(_weights(block.conv)[0].shape[1], rows)
+        ):
             generator.blocks[index] = SeparatedUpBlock(block, rows)
         rows *= 2
     generator.to_image = PatchConvolution(generator.to_image)
+
+
+def can_be_separated(block: UpBlock) -> bool:
+    """Whether a block is that of our recipe: bilinear, its norm conditional; others are exported as they are."""
+    return block.upsampling == "bilinear" and isinstance(block.norm, ConditionalBatchNorm)
 
 
 def is_worth_it(channels: int, rows: int) -> bool:
@@ -58,7 +67,7 @@ class SeparatedUpBlock(nn.Module):
 
     def __init__(self, block: UpBlock, small: int) -> None:
         super().__init__()
-        self.gain, self.bias = block.norm.gain, block.norm.bias
+        self.gain, self.bias = _conditional(block.norm).gain, _conditional(block.norm).bias
         self.is_textured = block.texture is not None
         doubling = doubling_matrix(small)
         kernels, offset = _fold_norm(block)
@@ -73,11 +82,11 @@ class SeparatedUpBlock(nn.Module):
             gain = block.texture.gain.detach().double()
             self.register_buffer("texture_kernels", (kernels * gain).sum(dim=1, keepdim=True).float())
 
-    def forward(self, features: Tensor, embedding: Tensor, texture: Tensor) -> Tensor:
+    def forward(self, features: Tensor, embedding: Tensor, texture: Tensor | None) -> Tensor:
         """Map (n, inputs, r, c) to (n, outputs, 2r, 2c), as the block it was made of."""
         widened = functional.conv2d(features @ self.columns, self.kernels, padding=(0, 1))
         doubled = self.rows @ widened.reshape(-1, *self.shape)
-        if self.is_textured:
+        if texture is not None and self.is_textured:
             resized = resize_texture(texture, self.shape[-1])
             doubled = doubled + functional.conv2d(resized, self.texture_kernels, padding=1)
         gain = 1 + self.gain(embedding)
@@ -125,11 +134,17 @@ def _shifted(doubling: Tensor) -> list[Tensor]:
 
 def _fold_norm(block: UpBlock) -> tuple[Tensor, Tensor]:
     """Return kernels (o, i, 3, 3) and offset (o,), float64, of the convolution with its batch norm."""
-    norm = block.norm.norm
+    norm = _conditional(block.norm).norm
     mean, variance = (norm.get_buffer(name).double() for name in ("running_mean", "running_var"))
     scale = torch.rsqrt(variance + norm.eps)
     weight, bias = _weights(block.conv)
     return weight * scale[:, None, None, None], (bias - mean) * scale
+
+
+def _conditional(norm: nn.Module) -> ConditionalBatchNorm:
+    if not isinstance(norm, ConditionalBatchNorm):
+        raise TypeError(f"a conditional batch norm is needed, got {norm}")
+    return norm
 
 
 def _weights(convolution: nn.Module) -> tuple[Tensor, Tensor]:

@@ -56,16 +56,26 @@ def reconstruction(reconstructed: Tensor, target: Tensor) -> Tensor:
     return absolute + 0.5 * structural + 0.1 * _gradient_difference(reconstructed, target)
 
 
+def absolute_reconstruction(reconstructed: Tensor, target: Tensor) -> Tensor:
+    """L1, as in the author's code."""
+    return functional.l1_loss(reconstructed, target)
+
+
 def _gradient_difference(first: Tensor, second: Tensor) -> Tensor:
     difference = first - second
     return difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
 
 
-def quantity_error(asked: Tensor, measured: Tensor, emphasis: Tensor, is_measurable: Tensor) -> Tensor:
+def quantity_error(
+    asked: Tensor, measured: Tensor, emphasis: Tensor, is_measurable: Tensor, *, measurable: Tensor | None = None
+) -> Tensor:
     """Huber loss between asked and measured quantities (n, d), standardised, mean over what could be measured.
 
     `emphasis` (n, d) multiplies each difference: quantities that vary little in a condition count for more there.
+    `measurable` is how many could be measured in a device's share of the batch, on average over the devices.
     """
+    if measurable is None:
+        measurable = is_measurable.sum()
     scaled = (asked - measured) * emphasis
     terms = functional.smooth_l1_loss(scaled, torch.zeros_like(scaled), reduction="none")
-    return (terms * is_measurable).sum() / is_measurable.sum().clamp(min=1)
+    return (terms * is_measurable).sum() / measurable.clamp(min=1)

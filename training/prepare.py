@@ -82,7 +82,7 @@ def _at_matrix(cohort: Cohort, matrix: int) -> Cohort:
     if cohort.matrix < matrix or cohort.counts.shape[1] != cohort.counts.shape[2]:
         raise CohortError(
             f"the cohort's slices are {cohort.counts.shape[1]} x {cohort.counts.shape[2]}; "
-            f"this preset needs square ones of at least {matrix}"
+            f"this configuration needs square ones of at least {matrix}: simulate or import them so, or set matrix=64"
         )
     _check_field(cohort)
     if cohort.matrix == matrix:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from spect.conditions import CONDITIONS
 from spect.density import QuantityDensity, Targets, Vector
-from spect.errors import TrainingError
 from spect.intensity import IntensityScale
 from spect.quantify import quantify, union_masks
 from spect.slices import Counts
@@ -83,9 +82,8 @@ class DifferentiableQuantifier:
     def __call__(self, model_images: Tensor, condition: Tensor) -> Measured:
         """Measure model images (n, 1, m, m) of conditions (n,)."""
         counts = (model_images[:, 0].float() + 1) * (self._scale.max_counts / 2)
-        pixels = counts.detach().cpu().numpy()
-        if not np.isfinite(pixels).all():
-            raise TrainingError("training diverged: the generator's output is not finite; lower the learning rates")
+        # Pixels that are not finite have no outline; what is measured of them is not finite, and the step says so.
+        pixels = np.nan_to_num(counts.detach().cpu().numpy(), posinf=0.0, neginf=0.0)
         masks = union_masks(pixels, pixel_spacing_mm=self._pixel_spacing_mm)
         outline, left, right = (
             torch.from_numpy(mask.astype(np.float32)).to(counts.device)

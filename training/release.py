@@ -1,5 +1,6 @@
 """From a run to a released bundle: export, validate what was exported, profile, card, bundle, registered version."""
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +19,14 @@ from registry.registration import register_release
 from registry.store import DEFAULT_NAME, ModelStore
 from spect.commit import git_commit
 from spect.conditions import CONDITIONS
-from spect.errors import BundleError, CohortError
+from spect.errors import BundleError, CohortError, RunError
 from spect.features import FEATURES
 from spect.profile import DEFAULT_PROFILE_SLICES, ReferenceProfile, ReferenceSample, build_profile
 from training.card import CardFacts, write_card
 from training.own_output import measure_own_output
 from training.run import RunDirectory, RunRecord
 from training.staging import StagedModel, describe_training_cohort, judge_panel, load_training_cohort, stage_run
-from training.tracking import replay
+from training.tracking import replay, track_release
 from training.validation.figures import draw_measures_png, draw_synthetic_png
 from training.validation.panel import Validation, validate_model
 from training.validation.report import render_report
@@ -33,6 +34,7 @@ from training.validation.samples import FULL, SliceNumbers, select_reference
 
 SYNTHETIC_FIGURE = "figures/synthetic.png"
 MEASURES_FIGURE = "figures/measures.png"
+REPORT_NAME = "validation.html"
 
 Progress = Callable[[str, int, int], None]
 
@@ -94,6 +96,7 @@ def release(
         The registry is unreachable; it is asked before the long work begins.
     """
     record, numbers = run.record(), numbers or ReleaseNumbers()
+    _check_obeys(record)
     if destination.exists():
         raise BundleError(f"{destination} exists, and a bundle is never changed; remove it or choose another --out")
     cohort, training = _load_cohorts(record, test_cohort)
@@ -116,14 +119,26 @@ def release(
         bundle, gates = _write(staged, run, validation, profile, (cohort, training), destination)
     version = None
     if store is not None:
+        run_id = replay(run)
         report = render_report(validation, bundle.manifest, gates)
-        version = register_release(store, bundle, mlflow_run_id=replay(run), report_html=report)
+        _track(run_id, bundle, validation.panel, report)
+        version = register_release(store, bundle, mlflow_run_id=run_id, report_html=report)
     return Release(bundle=bundle, gates=gates, version=version)
 
 
 def choose_destination(run: RunDirectory) -> Path:
     """Return a new place for a bundle in the run's directory."""
     return run.path / "bundles" / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _check_obeys(record: RunRecord) -> None:
+    """Raise `RunError` for a generator that would not make the mean counts and ratios that users may ask for."""
+    if not record.config.obeys_quantities:
+        raise RunError(
+            f"run {record.name} (preset {record.preset}) was trained without quantities, and a released model must "
+            "make the mean counts and left/right ratio it is asked for; validate it, or train with "
+            "conditioning=quantities"
+        )
 
 
 def _load_cohorts(record: RunRecord, test_cohort: Path) -> tuple[Cohort, Cohort | None]:
@@ -207,6 +222,17 @@ def _write(
         MEASURES_FIGURE: draw_measures_png(comparison, source=panel.cohort_source, unit=profile.intensity_unit),
     }
     return write_bundle(files, manifest.model_dump(exclude={"files"}), destination), gates
+
+
+def _track(run_id: str, bundle: Bundle, panel: Panel, report_html: str) -> None:
+    """Put the panel, the card, the figures and the HTML report beside the run's training in MLflow."""
+    with tempfile.TemporaryDirectory() as directory:
+        files = Path(directory)
+        for name in (PANEL_NAME, CARD_NAME, SYNTHETIC_FIGURE, MEASURES_FIGURE):
+            (files / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(bundle.path / name, files / name)
+        (files / REPORT_NAME).write_text(report_html, encoding="utf-8")
+        track_release(run_id, panel.measurements, files=files)
 
 
 def summarise_panel(panel: Panel, policy: Policy) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """A training run on disk: its configuration, metrics, checkpoints and figures; the only place that knows the paths."""
 
+import fcntl
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +19,10 @@ from training.config import TrainingConfig
 
 CONFIG_NAME = "config.json"
 STATUS_NAME = "status.json"
+LOCK_NAME = "lock"
 
-Status = Literal["created", "running", "interrupted", "failed", "finished"]
+# interrupted: stopped by hand; terminated: by SIGTERM. "running" with nobody at it: it died without a word.
+Status = Literal["created", "running", "interrupted", "terminated", "failed", "finished"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +47,21 @@ class RunRecord:
     git_commit: str
     precision: str
     created_at: str
+    cohort_name: str = ""
+    changed_settings: Mapping[str, Any] = field(default_factory=dict)  # where they are not the preset's
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
         values = {name: getattr(self, name) for name in self.__slots__}
-        return values | {"config": self.config.to_dict()}
+        return values | {"config": self.config.to_dict(), "changed_settings": dict(self.changed_settings)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunRecord":
         """Rebuild from `to_dict`; raise `RunError` on missing or unknown entries."""
         try:
-            return cls(**{**values, "config": TrainingConfig.from_dict(values["config"])})
+            # Runs of the first synspect had presets alone, and named their cohort by its path.
+            before = {"cohort_name": Path(values["cohort_path"]).name, "changed_settings": {}}
+            return cls(**{**before, **values, "config": TrainingConfig.from_dict(values["config"])})
         except (KeyError, TypeError, ConfigurationError) as error:
             raise RunError(f"the run's configuration cannot be used: {error}") from None
 
@@ -73,15 +83,19 @@ class RunDirectory:
             raise RunError(f"{path} holds a run already; resume it with --resume {path}, or choose another --out")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path} exists and is not an empty directory; choose another --out")
-        run = cls(path.absolute())
+        half_made = path.absolute().with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
         try:
+            run = cls(half_made)
             for directory in (run.checkpoints, run.figures):
-                directory.mkdir(parents=True, exist_ok=True)
-            write_atomically(path / CONFIG_NAME, json.dumps(record.to_dict(), indent=2).encode() + b"\n")
+                directory.mkdir(parents=True)
+            write_atomically(run.path / CONFIG_NAME, json.dumps(record.to_dict(), indent=2).encode() + b"\n")
+            run.set_status("created")
+            half_made.rename(path)  # a run is there with all it needs, or not at all
         except OSError as error:
             raise RunError(f"{path} cannot be written: {error.strerror}; choose another --out") from None
-        run.set_status("created")
-        return run
+        finally:
+            shutil.rmtree(half_made, ignore_errors=True)
+        return cls(path.absolute())
 
     @classmethod
     def open(cls, name_or_path: str | Path) -> "RunDirectory":
@@ -99,7 +113,7 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """Directory of last.pt and best.pt."""
+        """Directory of last.pt, good.pt and best.pt."""
         return self.path / "checkpoints"
 
     @property
@@ -112,8 +126,13 @@ class RunDirectory:
         """One JSON object a line: what was logged, at which number of images seen."""
         return self.path / "metrics.jsonl"
 
-    def checkpoint(self, which: Literal["best", "last"]) -> Path:
-        """Path of a checkpoint, there or not."""
+    @property
+    def events(self) -> Path:
+        """One JSON object a line: roll-backs, and deaths that were noticed later."""
+        return self.path / "events.jsonl"
+
+    def checkpoint(self, which: Literal["best", "good", "last"]) -> Path:
+        """Path of a checkpoint, there or not. good: what a run that diverges is rolled back to."""
         return self.checkpoints / f"{which}.pt"
 
     def record(self) -> RunRecord:
@@ -125,10 +144,47 @@ class RunDirectory:
         status: Status = _read_json(self.path / STATUS_NAME)["status"]
         return status
 
-    def set_status(self, status: Status) -> None:
-        """Record where the run stands."""
-        entry = {"status": status, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    def reason(self) -> str | None:
+        """Why the run ended, where it did not finish."""
+        reason: str | None = _read_json(self.path / STATUS_NAME).get("reason")
+        return reason
+
+    def set_status(self, status: Status, reason: str | None = None) -> None:
+        """Record where the run stands, and why where it did not finish."""
+        entry = {"status": status, "at": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason}
         write_atomically(self.path / STATUS_NAME, json.dumps(entry).encode() + b"\n")
+
+    def note_event(self, event: str, *, at: int, reason: str) -> None:
+        """Append to the run's events."""
+        entry = {"event": event, "images_seen": at, "reason": reason, "at": datetime.now(UTC).isoformat()}
+        with self.events.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process, which loses it however it ends; raise `RunError` where another holds it."""
+        with (self.path / LOCK_NAME).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"{self.path} is being trained by another process; wait for it, or stop it") from None
+            yield
+
+    def has_died(self) -> bool:
+        """Whether the run was being trained by a process that is no more."""
+        if self.status() != "running":
+            return False
+        try:
+            with self.lock():
+                return True
+        except RunError:
+            return False
+
+    def remove_partials(self) -> None:
+        """Remove what a killed process was writing."""
+        for directory in (self.path, self.checkpoints, self.figures):
+            for partial in directory.glob(".*.partial"):
+                partial.unlink(missing_ok=True)
 
 
 def resolve_run(name_or_path: str | Path) -> RunDirectory:

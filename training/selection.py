@@ -70,9 +70,10 @@ class SelectionJudge:
                 terms.append(found[1])
         near, far = self._component_ratios(synthetic)
         auc = self._probe_auc(synthetic)
+        # Where nothing is conditioned on there is one group of components, and it counts twice as both do.
         terms += [abs(np.log(near)) / COMPONENT_MARGIN, abs(np.log(far)) / COMPONENT_MARGIN]
         terms.append(max(0.0, auc - 0.5) / PROBE_MARGIN)
-        outside = float(counts[:, ~self._mask].mean() / counts[:, self._mask].mean())
+        outside = float(counts[:, ~self._mask].mean() / max(counts[:, self._mask].mean(), TINY))
         return values | {
             "component_sd_ratio": near,
             "component_sd_ratio_beyond_conditioned": far,
@@ -147,8 +148,9 @@ class SelectionJudge:
         if not logs:
             return 1.0, 1.0
         mean_logs = np.mean(logs, axis=0)
-        far = mean_logs[size:]
-        return float(np.exp(mean_logs[:size].mean())), float(np.exp(far.mean())) if len(far) else 1.0
+        groups = (mean_logs[:size] if size else mean_logs, mean_logs[size:])
+        near, far = (float(np.exp(group.mean())) if len(group) else 1.0 for group in groups)
+        return near, far
 
     def _probe_auc(self, synthetic: _Sample) -> float:
         """AUC of a linear probe, fitted on training slices and half of the synthetic ones, tested on the others."""

@@ -1,14 +1,15 @@
 """Start or resume a run: cohort and preset in, a run directory out; keeps the run's status true however it ends."""
 
+import logging
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -18,10 +19,15 @@ from spect.commit import git_commit
 from spect.errors import RegistryError, RunError
 from spect.slices import FIELD_MM
 from training.config import TrainingConfig
+from training.devices import Precision, check_devices, on_first, open_devices
 from training.loop import Outcome, ProgressReporter, TrainingLoop
 from training.prepare import Dataset, Prepared, prepare
+from training.presets import PRESETS
+from training.reporting import DIED, End, JsonlTracker, RunTracker, SilentTracker, TrackerGroup
 from training.run import RunDirectory, RunRecord
-from training.tracking import JsonlTracker, LiveTracker, RunTracker, TrackerGroup, forget_completeness
+from training.tracking import LiveTracker, forget_completeness
+
+log = logging.getLogger(__name__)
 
 TrackerName = Literal["mlflow", "none"]
 
@@ -38,36 +44,47 @@ class NewRun:
 
 
 def start_run(
-    wanted: NewRun, path: Path, *, tracker: TrackerName, progress: ProgressReporter
+    wanted: NewRun, path: Path, *, tracker: TrackerName, progress: ProgressReporter, devices: int = 1
 ) -> tuple[RunDirectory, Outcome]:
-    """Train a new run in `path`."""
+    """Train a new run in `path`, on as many devices as there are to be.
+
+    Raises
+    ------
+    CohortError, ConfigurationError, RunError
+        What cannot be trained, and why; nothing was written.
+    TrainingError
+        It diverged for good, or its files could not be written; the run is kept.
+    """
+    check_devices(wanted.config, devices)
+    precision = preferred_precision()
+    fabric = open_devices(devices, precision)
     cohort = load_cohort(wanted.cohort_path)
     prepared = prepare(cohort, wanted.config, dataset=wanted.dataset)
-    precision = preferred_precision()
+    path = fabric.broadcast(path)  # the first process chose it
     record = _record(wanted, path.name, cohort, prepared, precision)
-    run = RunDirectory.create(path, record)
+    run = on_first(fabric, lambda: RunDirectory.create(path, record))
     try:
-        outcome = _train(run, record, prepared, tracker=tracker, progress=progress, is_resumed=False)
+        outcome = _train(run, record, prepared, fabric=fabric, tracker=tracker, progress=progress)
     except RegistryError:
-        if not run.metrics.exists():  # nothing was learnt: leave the place free for the same command
-            shutil.rmtree(run.path)
+        if not run.checkpoint("last").exists():  # nothing was learnt: leave the place free for the same command
+            shutil.rmtree(run.path, ignore_errors=True)
         raise
     return run, outcome
 
 
-def resume_run(run: RunDirectory, *, tracker: TrackerName, progress: ProgressReporter) -> Outcome:
+def resume_run(run: RunDirectory, *, tracker: TrackerName, progress: ProgressReporter, devices: int = 1) -> Outcome:
     """Train a run on from its last checkpoint, exactly as if it had not stopped.
 
     Raises
     ------
     RunError
-        The run is finished, has no checkpoint, or its cohort is not the one it was started on.
+        The run is finished, is being trained, or its cohort is not the one it was started on.
     """
     record = run.record()
     if run.status() == "finished":
         raise RunError(f"{run.path} is finished; train a new run, or release this one")
-    if not run.checkpoint("last").exists():
-        raise RunError(f"{run.path} has no checkpoint to resume from; start it again with another --out")
+    check_devices(record.config, devices)
+    fabric = open_devices(devices, cast(Precision, record.precision))
     cohort = load_cohort(Path(record.cohort_path))
     if cohort.description.fingerprint != record.cohort_fingerprint:
         raise RunError(
@@ -75,10 +92,10 @@ def resume_run(run: RunDirectory, *, tracker: TrackerName, progress: ProgressRep
             f"{record.cohort_fingerprint[:12]}; bring that cohort back, or start a new run"
         )
     prepared = prepare(cohort, record.config, dataset=record.dataset)
-    return _train(run, record, prepared, tracker=tracker, progress=progress, is_resumed=True)
+    return _train(run, record, prepared, fabric=fabric, tracker=tracker, progress=progress)
 
 
-def preferred_precision() -> Literal["bf16-mixed", "32-true"]:
+def preferred_precision() -> Precision:
     """Return bfloat16 where the GPU or the CPU computes in it, else float32."""
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
@@ -92,51 +109,108 @@ def _train(
     record: RunRecord,
     prepared: Prepared,
     *,
+    fabric: Fabric,
     tracker: TrackerName,
     progress: ProgressReporter,
-    is_resumed: bool,
 ) -> Outcome:
-    fabric = Fabric(accelerator="auto", devices=1, precision=record.precision)  # type: ignore[arg-type]
-    loop = TrainingLoop(run=run, prepared=prepared, config=record.config, seed=record.seed, fabric=fabric)
-    if is_resumed:
+    with ExitStack() as held:
+        on_first(fabric, lambda: held.enter_context(run.lock()))
+        on_first(fabric, run.remove_partials)
+        loop = TrainingLoop(run=run, prepared=prepared, config=record.config, seed=record.seed, fabric=fabric)
         loop.resume()
-    report = _trackers(run, record, tracker, keep_until=loop.images_seen)
-    run.set_status("running")
-    ended: Literal["finished", "interrupted", "failed"] = "failed"
-    try:
-        with stop_on_interrupt() as should_stop:
-            outcome = loop.run(report, progress, should_stop)
-        ended = "finished" if outcome.is_finished else "interrupted"
-    finally:
-        run.set_status(ended)
-        report.end(ended)
+        trackers: list[RunTracker] = []
+        on_first(fabric, lambda: trackers.append(_open_trackers(run, record, tracker, images_seen=loop.images_seen)))
+        report = held.enter_context(_reporting(run, trackers[0] if trackers else None))
+        with stop_on_signal() as stop:
+            outcome = loop.run(report.tracker, progress if fabric.is_global_zero else _NoProgress(), stop)
+        outcome = replace(outcome, is_terminated=not outcome.is_finished and stop.received is signal.SIGTERM)
+        report.how, report.reason = _ending(outcome)
     return outcome
 
 
-def _trackers(run: RunDirectory, record: RunRecord, tracker: TrackerName, *, keep_until: int) -> RunTracker:
-    lines = JsonlTracker(run.metrics, keep_until=keep_until)
+@dataclass(slots=True)
+class _Report:
+    """Where a run reports, and how it ended: it failed unless it is said otherwise."""
+
+    tracker: RunTracker
+    how: End = "failed"
+    reason: str | None = DIED
+
+
+@contextmanager
+def _reporting(run: RunDirectory, tracker: RunTracker | None) -> Iterator[_Report]:
+    """Keep status file and tracker true to how training ends, by itself, by a signal or by an error.
+
+    Processes beside the first have no tracker and write nothing.
+    """
+    if tracker is None:
+        yield _Report(SilentTracker())
+        return
+    report = _Report(tracker)
+    run.set_status("running")
+    try:
+        yield report
+    except BaseException as error:
+        report.reason = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        try:
+            run.set_status(report.how, report.reason)
+        except OSError as error:  # a full disk: what ended the run says so, and must not be hidden by this
+            log.warning("%s could not be noted as %s: %s", run.path, report.how, error.strerror)
+        report.tracker.end(report.how, report.reason)
+
+
+def _ending(outcome: Outcome) -> tuple[End, str | None]:
+    if outcome.is_finished:
+        return "finished", None
+    if outcome.is_terminated:
+        return "terminated", f"stopped by SIGTERM after {outcome.images_seen:,} images; it can be resumed"
+    return "interrupted", f"stopped by hand after {outcome.images_seen:,} images; it can be resumed"
+
+
+def _open_trackers(run: RunDirectory, record: RunRecord, tracker: TrackerName, *, images_seen: int) -> RunTracker:
+    lines = JsonlTracker(run, keep_until=images_seen)
+    if run.status() == "running":  # and this process holds it
+        run.note_event("died", at=images_seen, reason=DIED)
     if tracker == "mlflow":
         return TrackerGroup([lines, LiveTracker(run, record)])
     forget_completeness(run)
     return lines
 
 
+class _NoProgress:
+    """For the processes beside the first."""
+
+    def update(self, images_seen: int, *, images_per_second: float, score: float | None) -> None:
+        """Show nothing."""
+
+
+class StopRequest:
+    """Whether to stop, asked between steps, and which signal said so."""
+
+    received: signal.Signals | None = None
+
+    def __call__(self) -> bool:
+        """Return whether to stop."""
+        return self.received is not None
+
+
 @contextmanager
-def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+def stop_on_signal() -> Iterator[StopRequest]:
     """Turn Ctrl-C and a polite kill into a question asked between steps: a step is never cut in two.
 
     A second Ctrl-C ends at once.
     """
-    asked = False
+    request = StopRequest()
 
     def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 — the signature of a handler
-        nonlocal asked
-        asked = True
+        request.received = signal.Signals(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -163,4 +237,6 @@ def _record(wanted: NewRun, name: str, cohort: Cohort, prepared: Prepared, preci
         git_commit=git_commit(),
         precision=precision,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        cohort_name=description.name,
+        changed_settings=wanted.config.differences(PRESETS[wanted.preset]) if wanted.preset in PRESETS else {},
     )

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from spect.errors import TrainingError
+from spect.errors import DivergenceError, TrainingError
 from training import losses
 from training.augment import augment
 from training.averaging import averaging_weight, update_average
 from training.batches import Batch
 from training.config import TrainingConfig
+from training.devices import average_gradients, mean_over_devices
 from training.networks import Generator, Judgement, cut_quadrant
 from training.quantities import DifferentiableQuantifier
 
@@ -50,7 +51,7 @@ class Schedule:
         return cls(
             learning_rate_factor=min(1.0, (1 - share) / config.decay_share) if config.decay_share else 1.0,
             projection_weight=min(1.0, share / config.projection_ramp_share) if config.projection_ramp_share else 1.0,
-            is_r1_due=step % config.r1_interval == 0,
+            is_r1_due=config.r1_strength > 0 and step % config.r1_interval == 0,
         )
 
 
@@ -80,7 +81,12 @@ class Stepper:
                 ramp=self._config.averaging_ramp,
             ),
         )
-        return _checked({name: float(value.detach()) for name, value in values.items()}, images_seen)
+        names, numbers = list(values), torch.stack([value.detach().float() for value in values.values()])
+        mean = mean_over_devices(self._fabric, numbers).tolist()
+        return _checked(dict(zip(names, mean, strict=True)), images_seen) | {
+            "learning_rate_generator": self._config.generator_learning_rate * schedule.learning_rate_factor,
+            "learning_rate_discriminator": self._config.discriminator_learning_rate * schedule.learning_rate_factor,
+        }
 
     def _set_rates(self, networks: Networks, schedule: Schedule) -> None:
         rates = (
@@ -111,7 +117,7 @@ class Stepper:
             "lecam": losses.lecam(
                 logits_real, logits_fake, anchor_real=networks.anchors[0], anchor_fake=networks.anchors[1]
             ),
-            "reconstruction": _reconstruction(judged, acquired, batch.quadrant),
+            "reconstruction": self._reconstruction(judged, batch, acquired),
         }
         total = (
             values["discriminator_hinge"]
@@ -122,50 +128,62 @@ class Stepper:
         self._fabric.backward(total)
         if schedule.is_r1_due:
             values["r1"] = self._add_r1(networks, batch, acquired, schedule)
-        values["discriminator_gradient"] = self._limit_gradient(networks.discriminator)
+        values["discriminator_gradient"] = self._join_gradients(networks.discriminator)
         networks.discriminator_optimizer.step()
         means = torch.stack([logits_real.detach().mean(), logits_fake.detach().mean()])
+        means = mean_over_devices(self._fabric, means)
         networks.anchors.lerp_(means, 1 - ANCHOR_DECAY)
         return values | {"margin": means[0] - means[1]}
 
     def _add_r1(self, networks: Networks, batch: Batch, acquired: Tensor, schedule: Schedule) -> Tensor:
         images = acquired.detach().requires_grad_()
-        # The bare network, in float32: Fabric's wrapper allows one backward pass only, and the penalty takes two.
+        # The bare network, in float32: second derivatives in bfloat16 are noise.
         judged = _inner(networks.discriminator)(images, batch.condition, batch.quantities, schedule.projection_weight)
         penalty = losses.r1_penalty(judged.logits, images)
         self._fabric.backward(penalty * (self._config.r1_gamma * self._config.r1_interval))
         return penalty
 
-    def _limit_gradient(self, network: nn.Module) -> Tensor:
-        """Scale the gradient down to the limit where it is longer; return its norm before."""
-        return nn.utils.clip_grad_norm_(network.parameters(), self._config.gradient_limit)
+    def _join_gradients(self, network: nn.Module) -> Tensor:
+        """Average the gradient over all devices, scale it down where it is longer than the limit; return its norm."""
+        average_gradients(self._fabric, network)
+        limit = self._config.gradient_limit
+        return nn.utils.clip_grad_norm_(network.parameters(), math.inf if limit is None else limit)
 
     def _update_generator(
         self, networks: Networks, batch: Batch, synthetic: Tensor, augmented: Tensor, schedule: Schedule
     ) -> dict[str, Tensor]:
         networks.discriminator.requires_grad_(requires_grad=False)
         judged = networks.discriminator(augmented, batch.condition, batch.asked, schedule.projection_weight)
-        measured = self._quantifier(synthetic, batch.condition)
-        values = {
-            "generator_hinge": losses.hinge_generator(judged.logits),
-            "quantity_error": losses.quantity_error(
-                batch.asked, measured.quantities, self._emphasis[batch.condition], measured.is_measurable
-            ),
-        }
-        total = values["generator_hinge"] + self._config.quantity_weight * values["quantity_error"]
+        values = {"generator_hinge": losses.hinge_generator(judged.logits)}
+        total = values["generator_hinge"]
+        if self._config.obeys_quantities:
+            values["quantity_error"] = self._quantity_error(synthetic, batch)
+            total = total + self._config.quantity_weight * values["quantity_error"]
         networks.generator_optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(total)
-        values["generator_gradient"] = self._limit_gradient(networks.generator)
+        values["generator_gradient"] = self._join_gradients(networks.generator)
         networks.generator_optimizer.step()
         return values
 
+    def _quantity_error(self, synthetic: Tensor, batch: Batch) -> Tensor:
+        measured = self._quantifier(synthetic, batch.condition)
+        return losses.quantity_error(
+            batch.asked,
+            measured.quantities,
+            self._emphasis[batch.condition],
+            measured.is_measurable,
+            measurable=mean_over_devices(self._fabric, measured.is_measurable.sum()),
+        )
 
-def _reconstruction(judged: Judgement, acquired: Tensor, quadrant: int) -> Tensor:
-    """Both decoders against the augmented slices themselves: undoing the augmentation is not their work."""
-    if judged.reconstructed_whole is None or judged.reconstructed_part is None:
-        raise TrainingError("the discriminator was not asked to reconstruct; pass it a quadrant")
-    whole = losses.reconstruction(judged.reconstructed_whole, functional.avg_pool2d(acquired, 2))
-    return whole + losses.reconstruction(judged.reconstructed_part, cut_quadrant(acquired, quadrant))
+    def _reconstruction(self, judged: Judgement, batch: Batch, augmented: Tensor) -> Tensor:
+        """Both decoders against what the discriminator saw, or against what it was before the augmentation."""
+        if judged.reconstructed_whole is None or judged.reconstructed_part is None:
+            raise TrainingError("the discriminator was not asked to reconstruct; pass it a quadrant")
+        is_author_s = self._config.reconstruction == "acquired"
+        target = batch.model_images if is_author_s else augmented
+        loss = losses.absolute_reconstruction if is_author_s else losses.reconstruction
+        whole = loss(judged.reconstructed_whole, functional.avg_pool2d(target, 2))
+        return whole + loss(judged.reconstructed_part, cut_quadrant(target, batch.quadrant))
 
 
 def _inner(network: nn.Module) -> nn.Module:
@@ -176,8 +194,5 @@ def _inner(network: nn.Module) -> nn.Module:
 def _checked(values: dict[str, float], images_seen: int) -> dict[str, float]:
     for name, value in values.items():
         if not math.isfinite(value):
-            raise TrainingError(
-                f"training diverged after {images_seen} images: {name} is {value}; "
-                "resume from the last checkpoint with another seed, or lower the learning rates"
-            )
+            raise DivergenceError(f"training diverged after {images_seen:,} images: {name} is {value}")
     return values

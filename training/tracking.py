@@ -1,34 +1,38 @@
-"""Where a training run reports: always a file of JSON lines, and MLflow where asked for, live or replayed.
+"""A training run in MLflow: followed live, replayed afterwards, and what a release adds to it.
 
 The only module of training that knows MLflow, which is imported when used.
 """
 
 import json
-import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
+from registry.bundle.panel import Measurement
 from registry.store import find_experiment, open_client, public_uri, translated_errors
 from spect.atomic import write_atomically
-from spect.errors import RegistryError, TrainingError
 from spect.home import tracking_uri
+from training.buffering import BufferedTracker
+from training.reporting import AT, DIED, UNIX_TIME, End, read_metrics
 from training.run import RunDirectory, RunRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-log = logging.getLogger(__name__)
-
 MARKER_NAME = "mlflow.json"
-AT = "images_seen"
+LONGEST_TAG = 5_000  # characters, MLflow's own limit
 
-End = Literal["finished", "interrupted", "failed"]
 # MLflow knows no "interrupted": KILLED is its word for stopped by hand.
-MLFLOW_STATUS: Mapping[End, str] = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+MLFLOW_STATUS: Mapping[End, str] = {
+    "finished": "FINISHED",
+    "interrupted": "KILLED",
+    "terminated": "FAILED",
+    "failed": "FAILED",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,45 +41,7 @@ class _Marker:
 
     run_id: str
     tracking_uri: str
-    # live: nothing is missing so far; partial: something was not reported; complete: as much as metrics.jsonl
-    state: Literal["live", "partial", "complete"]
-
-
-class RunTracker(Protocol):
-    """Where a training run reports: MLflow in production, a list in tests."""
-
-    def log(self, values: Mapping[str, float], *, at: int) -> None:
-        """Record values at a number of images seen."""
-
-    def log_figure(self, path: Path, *, at: int) -> None:
-        """Record a figure that was written."""
-
-    def end(self, how: End) -> None:
-        """Record how the run ended."""
-
-
-class JsonlTracker:
-    """Appends one JSON object a line; on resuming, what lies after the checkpoint is dropped first."""
-
-    def __init__(self, path: Path, *, keep_until: int | None = None) -> None:
-        self._path = path
-        if keep_until is not None and path.exists():
-            kept = [line for line in read_metrics(path) if line[AT] <= keep_until]
-            write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-
-    def log(self, values: Mapping[str, float], *, at: int) -> None:
-        """Append one line."""
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({AT: at, **values}) + "\n")
-        except OSError as error:
-            raise TrainingError(f"{self._path} could not be written: {error.strerror}; free some space") from error
-
-    def log_figure(self, path: Path, *, at: int) -> None:
-        """Figures lie in the run already."""
-
-    def end(self, how: End) -> None:
-        """Do nothing: the run's status file says it."""
+    state: Literal["live", "complete"]  # complete: as much as metrics.jsonl
 
 
 class MlflowTracker:
@@ -93,7 +59,12 @@ class MlflowTracker:
         """Log values with images seen as the step; NaN means "not measured" and is left out."""
         from mlflow.entities import Metric  # noqa: PLC0415 — MLflow is imported when used
 
-        metrics = [Metric(name, value, 0, at) for name, value in values.items() if not math.isnan(value)]
+        when = int(1000 * values.get(UNIX_TIME, 0))
+        metrics = [
+            Metric(name, value, when, at)
+            for name, value in values.items()
+            if name != UNIX_TIME and not math.isnan(value)
+        ]
         with _mlflow_errors():
             self._client.log_batch(self._run_id, metrics=metrics)
 
@@ -102,16 +73,28 @@ class MlflowTracker:
         with _mlflow_errors():
             self._client.log_artifact(self._run_id, str(path), artifact_path="figures")
 
-    def end(self, how: End) -> None:
-        """Close the MLflow run."""
+    def roll_back(self, reason: str, *, at: int, to: int) -> None:
+        """Tag the run; the metrics of what is done again stay beside the new ones."""
+        self.tag(f"rolled_back_at_{at}", f"to {to:,} images: {reason}")
+
+    def end(self, how: End, reason: str | None = None) -> None:
+        """Close the MLflow run, with its reason where it did not finish."""
+        if reason is not None:
+            self.tag("reason", reason)
         with _mlflow_errors():
             self._client.set_terminated(self._run_id, status=MLFLOW_STATUS[how])
+
+    def tag(self, name: str, words: str) -> None:
+        """Tag the run."""
+        with _mlflow_errors():
+            self._client.set_tag(self._run_id, name, words[:LONGEST_TAG])
 
 
 class LiveTracker:
     """Follows a training in MLflow while it runs; once it has begun, a failure of MLflow never stops the training.
 
-    After one failure it warns and is silent: metrics.jsonl has everything, and a release replays it.
+    What MLflow misses while it is away is sent when it is back. What has not arrived at the end is in metrics.jsonl,
+    and a release replays it.
 
     Raises
     ------
@@ -122,7 +105,8 @@ class LiveTracker:
     def __init__(self, run: RunDirectory, record: RunRecord) -> None:
         self._run = run
         self._tracker, self._marker = _open_live(run, record)
-        self._has_failed = False
+        self._buffer = BufferedTracker(self._tracker)
+        self._monitors = _open_monitors()
 
     @property
     def run_id(self) -> str:
@@ -130,71 +114,37 @@ class LiveTracker:
         return self._tracker.run_id
 
     def log(self, values: Mapping[str, float], *, at: int) -> None:
-        """Log values, or warn once."""
-        self._attempt(lambda: self._tracker.log(values, at=at))
+        """Log values, with how busy the machine is."""
+        self._buffer.log({**values, **self._measure_machine(), UNIX_TIME: values.get(UNIX_TIME, time.time())}, at=at)
 
     def log_figure(self, path: Path, *, at: int) -> None:
-        """Upload a figure, or warn once."""
-        self._attempt(lambda: self._tracker.log_figure(path, at=at))
+        """Upload a figure."""
+        self._buffer.log_figure(path, at=at)
 
-    def end(self, how: End) -> None:
-        """Close the MLflow run, or warn once."""
-        self._attempt(lambda: self._end(how))
+    def roll_back(self, reason: str, *, at: int, to: int) -> None:
+        """Tag the run."""
+        self._buffer.roll_back(reason, at=at, to=to)
 
-    def _end(self, how: End) -> None:
-        self._tracker.end(how)
-        if self._marker.state == "live":
-            _write_marker(self._run, replace(self._marker, state="complete"))
+    def end(self, how: End, reason: str | None = None) -> None:
+        """Close the MLflow run, and note whether all of it arrived."""
+        self._buffer.end(how, reason)
+        if not self._buffer.waiting:
+            with suppress(OSError):  # then the marker says "live", and a release looks for what is missing
+                _write_marker(self._run, replace(self._marker, state="complete"))
 
-    def _attempt(self, report: Callable[[], None]) -> None:
-        if self._has_failed:
-            return
-        try:
-            report()
-        except (RegistryError, OSError) as error:
-            self._has_failed = True
-            log.warning("%s; training goes on, and metrics.jsonl has everything", error)
-            with suppress(OSError):  # then the marker says "live", which is not complete either
-                _write_marker(self._run, replace(self._marker, state="partial"))
-
-
-class TrackerGroup:
-    """Reports to several trackers in turn."""
-
-    def __init__(self, trackers: Sequence[RunTracker]) -> None:
-        self._trackers = tuple(trackers)
-
-    def log(self, values: Mapping[str, float], *, at: int) -> None:
-        """Pass values on."""
-        for tracker in self._trackers:
-            tracker.log(values, at=at)
-
-    def log_figure(self, path: Path, *, at: int) -> None:
-        """Pass a figure on."""
-        for tracker in self._trackers:
-            tracker.log_figure(path, at=at)
-
-    def end(self, how: End) -> None:
-        """Pass the end on."""
-        for tracker in self._trackers:
-            tracker.end(how)
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read metrics.jsonl; a last line cut short by a crash is left out."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return lines
+    def _measure_machine(self) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for monitor in self._monitors:
+            monitor.collect_metrics()
+            values |= {f"system/{name}": float(value) for name, value in monitor.aggregate_metrics().items()}
+            monitor.clear_metrics()
+        return values
 
 
 def replay(run: RunDirectory) -> str:
-    """Put a run into MLflow unless all of it is there already; return its MLflow run id.
+    """Put into MLflow what it does not hold of a run; return its MLflow run id.
 
-    What was cut off, tracked in another MLflow or deleted there is replayed from the start.
+    A run that was tracked in another MLflow, or deleted there, is made anew.
 
     Raises
     ------
@@ -203,42 +153,104 @@ def replay(run: RunDirectory) -> str:
     """
     with _mlflow_errors():
         client = open_client(tracking_uri())
-        known = _find_tracked(client, run)
-        if known is not None and known.state == "complete":
-            return known.run_id
-        tracker = MlflowTracker(client, _create_mlflow_run(client, run.record()))
-    for line in read_metrics(run.metrics):
-        at = int(line.pop(AT))
-        tracker.log(line, at=at)
-    for figure in sorted(run.figures.glob("*.png")):
-        tracker.log_figure(figure, at=0)
+        marker = _find_or_create(client, run, run.record())
+        if marker.state == "complete":
+            return marker.run_id
+        _catch_up(client, marker.run_id, run)
+    ending = _ending(run)
+    if ending is not None:
+        MlflowTracker(client, marker.run_id).end(*ending)
+        _write_marker(run, replace(marker, state="complete"))
+    return marker.run_id
+
+
+def track_release(run_id: str, measurements: Iterable[Measurement], *, files: Path) -> None:
+    """Add to a run what a release found: the panel's numbers, and its report, card and figures as artifacts.
+
+    Raises
+    ------
+    RegistryError
+        MLflow is unreachable.
+    """
+    with _mlflow_errors():
+        client = open_client(tracking_uri())
+        tracker = MlflowTracker(client, run_id)
+        values = {
+            f"panel/{measured.metric}/{measured.cell}": measured.value
+            for measured in measurements
+            if measured.value is not None
+        }
+        tracker.log({**values, UNIX_TIME: time.time()}, at=0)
+        client.log_artifacts(run_id, str(files), artifact_path="release")
+
+
+def _ending(run: RunDirectory) -> tuple[End, str | None] | None:
+    """How a run ended, as MLflow is told; None while it is being trained."""
     status = run.status()
-    tracker.end(status if status in ("finished", "failed") else "interrupted")
-    _write_marker(run, _Marker(run_id=tracker.run_id, tracking_uri=_place(), state="complete"))
-    return tracker.run_id
+    if status == "running":
+        return ("failed", DIED) if run.has_died() else None
+    return ("interrupted" if status == "created" else status), run.reason()
+
+
+def _open_monitors() -> list[Any]:
+    """MLflow's own meters of the machine, read when something is logged: no thread of theirs to outlive a server."""
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor  # noqa: PLC0415 — imported when used
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor  # noqa: PLC0415
+    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor  # noqa: PLC0415
+
+    monitors: list[Any] = [CPUMonitor(), DiskMonitor()]
+    with suppress(ImportError, RuntimeError):  # no NVIDIA driver here
+        monitors.append(GPUMonitor())
+    return monitors
 
 
 def forget_completeness(run: RunDirectory) -> None:
     """Note that a run is trained on without MLflow: what is tracked there is no longer all of it."""
     marker = _read_marker(run)
     if marker is not None:
-        _write_marker(run, replace(marker, state="partial"))
+        _write_marker(run, replace(marker, state="live"))
 
 
 def _open_live(run: RunDirectory, record: RunRecord) -> tuple[MlflowTracker, _Marker]:
     """Start an MLflow run, or reopen the one this run was tracked in before it was interrupted."""
     with _mlflow_errors():
         client = open_client(tracking_uri())
-        known = _find_tracked(client, run)
-        if known is not None:
-            client.update_run(known.run_id, status="RUNNING")
-            marker = replace(known, state="partial" if known.state == "partial" else "live")
-        else:
-            has_begun = run.metrics.exists() and bool(read_metrics(run.metrics))
-            run_id = _create_mlflow_run(client, record)
-            marker = _Marker(run_id=run_id, tracking_uri=_place(), state="partial" if has_begun else "live")
+        marker = replace(_find_or_create(client, run, record), state="live")
         _write_marker(run, marker)
-        return MlflowTracker(client, marker.run_id), marker
+        _catch_up(client, marker.run_id, run)
+        client.update_run(marker.run_id, status="RUNNING")
+    tracker = MlflowTracker(client, marker.run_id)
+    if run.status() == "running":  # and this process holds it
+        tracker.tag("died", DIED)
+    return tracker, marker
+
+
+def _find_or_create(client: "MlflowClient", run: RunDirectory, record: RunRecord) -> _Marker:
+    known = _find_tracked(client, run)
+    if known is not None:
+        return known
+    made = _Marker(run_id=_create_mlflow_run(client, record), tracking_uri=_place(), state="live")
+    _write_marker(run, made)
+    return made
+
+
+def _catch_up(client: "MlflowClient", run_id: str, run: RunDirectory) -> None:
+    """Send what metrics.jsonl and the figures hold and MLflow does not: it was away, or the process was killed."""
+    tracker = MlflowTracker(client, run_id)
+    histories: dict[str, set[tuple[int, float]]] = {}
+    for line in read_metrics(run.metrics) if run.metrics.exists() else ():
+        at = int(line.pop(AT))
+        witness = next((name for name, value in line.items() if name != UNIX_TIME and not math.isnan(value)), None)
+        if witness is None:
+            continue
+        if witness not in histories:
+            histories[witness] = {(m.step, m.value) for m in client.get_metric_history(run_id, witness)}
+        if (at, line[witness]) not in histories[witness]:
+            tracker.log(line, at=at)
+    held = {Path(item.path).name for item in client.list_artifacts(run_id, "figures")}
+    for figure in sorted(run.figures.glob("*.png")):
+        if figure.name not in held:
+            tracker.log_figure(figure, at=0)
 
 
 def experiment_name(record: RunRecord) -> str:
@@ -260,14 +272,27 @@ def _describe(record: RunRecord) -> str:
 
 
 def _create_mlflow_run(client: "MlflowClient", record: RunRecord) -> str:
+    from mlflow.entities import Param  # noqa: PLC0415 — MLflow is imported when used
+
     experiment = find_experiment(client, tracking_uri(), experiment_name(record))
-    started = client.create_run(experiment, run_name=record.name)
-    for name, value in _parameters(record).items():
-        client.log_param(started.info.run_id, name, value)
-    client.set_tag(started.info.run_id, "git_commit", record.git_commit)
-    client.set_tag(started.info.run_id, "cohort_fingerprint", record.cohort_fingerprint)
-    client.set_tag(started.info.run_id, "mlflow.note.content", _describe(record))
+    started = client.create_run(experiment, run_name=record.name, tags=_tags(record))
+    parameters = [Param(name, str(value)) for name, value in _parameters(record).items()]
+    client.log_batch(started.info.run_id, params=parameters)
     return str(started.info.run_id)
+
+
+def _tags(record: RunRecord) -> dict[str, str]:
+    """Return what runs are searched by."""
+    changed = " ".join(f"{name}={value}" for name, value in record.changed_settings.items())
+    return {
+        "preset": record.preset,
+        "dataset": record.dataset,
+        "changed_settings": changed or "none",
+        "cohort": record.cohort_name,
+        "cohort_fingerprint": record.cohort_fingerprint,
+        "git_commit": record.git_commit,
+        "mlflow.note.content": _describe(record),
+    }
 
 
 def _find_tracked(client: "MlflowClient", run: RunDirectory) -> _Marker | None:
@@ -306,7 +331,8 @@ def _place() -> str:
 def _parameters(record: RunRecord) -> dict[str, Any]:
     fields = record.to_dict()
     settings = fields.pop("config")
-    fields.pop("cohort_path")  # a path of this machine
+    del fields["cohort_path"]  # a path of this machine
+    del fields["changed_settings"]  # a tag
     return {**fields, **settings}
 
 

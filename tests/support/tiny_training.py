@@ -9,8 +9,9 @@ import numpy as np
 from cohort.store import Cohort, CohortDescription, build_cohort
 from spect.conditions import CONDITIONS
 from tests.support.toy_slices import draw_toy_counts
-from training.config import PRESETS, TrainingConfig
+from training.config import TrainingConfig
 from training.prepare import Prepared, prepare
+from training.presets import PRESETS
 
 PER_CONDITION = 16
 
@@ -28,6 +29,9 @@ TINY = dataclasses.replace(
     validation_slices=8,
     r1_interval=4,
 )
+
+# Three steps, for processes that share each batch.
+SHARED = dataclasses.replace(TINY, images=24, log_every=8, checkpoint_every=24, validate_every=24, r1_interval=1)
 
 
 @cache

@@ -30,14 +30,30 @@ def test_a_dry_run_prints_the_configuration_and_writes_nothing(tmp_path: Path) -
     assert not out.exists()
 
 
+def test_settings_are_changed_one_flag_each(tmp_path: Path) -> None:
+    changes = ("--set", "lecam_weight=0", "--set", "texture_matrix=none", "--set", "upsampling=nearest")
+    result = runner.invoke(app, ["train", str(tmp_path), "--dataset", "B", *changes, "--dry-run"])
+    assert result.exit_code == 0, result.output
+    plan = json.loads(result.output)
+    assert (plan["lecam_weight"], plan["texture_matrix"], plan["upsampling"]) == (0, None, "nearest")
+    assert (plan["preset"], plan["dataset"], plan["width"]) == ("brain64", "B", 16)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("cohort", "--preset", "huge"), "unknown preset 'huge'; use one of smoke, brain64, brain128"),
+        (("cohort", "--preset", "huge"), "unknown preset 'huge'; use one of smoke, brain64, brain128, paper"),
         (("cohort", "--dataset", "C"), "dataset must be A .* or B"),
         (("cohort", "--tracker", "tensorboard"), "tracker must be mlflow or none"),
         ((), "no cohort given"),
-        (("cohort", "--resume", "run"), "leave DIR and --out out"),
+        (("cohort", "--resume", "run"), "leave DIR, --out and --set out"),
+        (("cohort", "--set", "lecam_wieght=0"), "there is no setting 'lecam_wieght'; did you mean lecam_weight"),
+        (("cohort", "--set", "lecam_weight"), "changed by name=value, got 'lecam_weight'"),
+        (("cohort", "--set", "width=wide"), "width must be a whole number, got 'wide'"),
+        (("cohort", "--set", "batch_size=18"), "batch_size must be a multiple of deviation_group 4, got 18"),
+        (("cohort", "--set", "upsampling=cubic"), "upsampling must be one of bilinear, nearest, got 'cubic'"),
+        (("cohort", "--set", "decay_share=nan"), "decay_share must be from 0 to 1, got nan"),
+        (("cohort", "--set", "conditioning=one-hot"), "set texture_matrix=none"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_name(arguments: tuple[str, ...], words: str) -> None:

@@ -1,6 +1,9 @@
 """A checkpoint is whole or absent, and reading one runs no code."""
 
 import pickle
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,19 +20,25 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert contents["images_seen"] == 7
 
 
-def test_a_write_that_fails_half_way_leaves_the_old_checkpoint_and_no_rubbish(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def _disk_with_room_for(size: int) -> Iterator[None]:
+    """Let no file grow beyond a size: the system refuses the write half-way, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_checkpoint_and_no_rubbish(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     save_checkpoint(path, {"images_seen": 1})
-
-    def fill_the_disk(contents: object, file: Path) -> None:
-        file.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", fill_the_disk)
-    with pytest.raises(TrainingError, match=r"No space left.*resume"):
-        save_checkpoint(path, {"images_seen": 2})
+    with (
+        _disk_with_room_for(100_000),
+        pytest.raises(TrainingError, match=r"last\.pt could not be written: .* is kept: free some space and resume"),
+    ):
+        save_checkpoint(path, {"images_seen": 2, "weights": torch.zeros(100_000)})
     assert load_checkpoint(path)["images_seen"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 

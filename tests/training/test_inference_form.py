@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.support.tiny_training import TINY
-from training.blocks import UpBlock
+from training.blocks import ConditionalBatchNorm, Layers, UpBlock
 from training.export import MODEL_RANGE
 from training.inference_form import (
     PatchConvolution,
@@ -72,7 +72,18 @@ def test_blocks_are_rewritten_where_it_pays_and_the_network_that_was_given_stays
 def test_the_borders_are_those_of_a_padded_convolution() -> None:
     """Zeros around the doubled map, the edge repeated before it is doubled: corners show it if either is wrong."""
     torch.manual_seed(1)
-    block = UpBlock(8, 4, 4, is_textured=False).eval().requires_grad_(requires_grad=False)
+    block = (
+        UpBlock(
+            8,
+            4,
+            layers=Layers("spectral"),
+            build_norm=lambda channels: ConditionalBatchNorm(channels, 4),
+            upsampling="bilinear",
+            is_textured=False,
+        )
+        .eval()
+        .requires_grad_(requires_grad=False)
+    )
     torch.nn.utils.parametrize.remove_parametrizations(block.conv, "weight")
     features, embedding, texture = torch.randn(2, 8, 4, 4), torch.randn(2, 4), torch.randn(2, 1, 64, 64)
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -12,28 +13,34 @@ import pytest
 import torch
 
 from cohort.store import save_cohort
-from spect.errors import CohortError, RegistryError, RunError, TrainingError
+from spect.errors import CohortError, DivergenceError, RegistryError, RunError, TrainingError
 from tests.support.tiny_training import TINY, SilentProgress, same_tensors, tiny_cohort
 from training.checkpoint import load_averaged_generator, load_checkpoint
 from training.prepare import prepare
+from training.reporting import read_metrics
 from training.run import RunDirectory, resolve_run
 from training.selection import SelectionJudge
 from training.session import NewRun, resume_run, start_run
 from training.step import Stepper
-from training.tracking import read_metrics, replay
+from training.tracking import replay
 
 
 class StopAt(SilentProgress):
-    """Presses Ctrl-C when so many images have been seen."""
+    """Presses Ctrl-C, or sends another signal, when so many images have been seen."""
 
-    def __init__(self, images: int) -> None:
+    def __init__(self, images: int, number: signal.Signals = signal.SIGINT) -> None:
         super().__init__()
-        self.images = images
+        self.images, self.number = images, number
 
     def update(self, images_seen: int, **values: float | None) -> None:
         super().update(images_seen, **values)
         if images_seen == self.images:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.number)
+
+
+def _of_the_run(line: dict[str, float]) -> dict[str, float]:
+    """A line of metrics without what the clock says."""
+    return {name: value for name, value in line.items() if name not in ("unix_time", "images_per_second")}
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +88,8 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_bit_by_bit(
         moments = [[m for state in c[part]["state"].values() for m in state.values()] for c in (whole, resumed)]
         assert same_tensors(*moments), part
     assert torch.equal(whole["anchors"], resumed["anchors"])
-    last = [[line for line in read_metrics(r.metrics) if "selection/score" in line][-1] for r in (finished, run)]
-    assert json.dumps(last[0]) == json.dumps(last[1])
+    lines = [[_of_the_run(line) for line in read_metrics(r.metrics)] for r in (finished, run)]
+    assert json.dumps(lines[0]) == json.dumps(lines[1])
 
 
 def test_a_run_without_every_condition_says_so_when_asked_for_its_generator(cohort_path: Path, tmp_path: Path) -> None:
@@ -118,13 +125,16 @@ def test_the_last_generator_is_recalibrated_when_loaded(finished: RunDirectory) 
     assert not torch.equal(generator.state_dict()["start_norm.norm.running_mean"], raw["start_norm.norm.running_mean"])
 
 
-def test_a_diverging_run_stops_with_a_clear_error_and_is_marked_failed(
-    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_always_diverges_is_rolled_back_so_often_then_stops_and_is_marked_failed(
+    cohort_path: Path, tmp_path: Path
 ) -> None:
-    wanted = _wanted(cohort_path, generator_learning_rate=1e30)
-    with pytest.raises(TrainingError, match="diverged"):
+    wanted = _wanted(cohort_path, generator_learning_rate=1e30, roll_backs=2)
+    with pytest.raises(DivergenceError, match=r"diverged after 8 images: .* is nan, after 2 roll-backs; resume"):
         start_run(wanted, tmp_path / "run", tracker="none", progress=SilentProgress())
-    assert resolve_run(tmp_path / "run").status() == "failed"
+    run = resolve_run(tmp_path / "run")
+    assert run.status() == "failed"
+    assert "is nan" in str(run.reason())
+    assert len(run.events.read_text().splitlines()) == 2
 
 
 def test_a_run_that_breaks_is_marked_failed(cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +159,60 @@ def test_a_run_without_a_finite_validation_score_fails_and_says_so(
         load_averaged_generator(run, "best")
 
 
+class FillDisk(SilentProgress):
+    """Lets no file grow any more when so many images have been seen."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def update(self, images_seen: int, **values: float | None) -> None:
+        super().update(images_seen, **values)
+        if images_seen == self.at:
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_the_last_checkpoint_is_good_to_resume_from(
+    finished: RunDirectory, cohort_path: Path, tmp_path: Path
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(TrainingError, match=r"could not be written: .*free some space and resume"):
+            start_run(
+                _wanted(cohort_path, checkpoint_every=40), tmp_path / "run", tracker="none", progress=FillDisk(at=40)
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    run = resolve_run(tmp_path / "run")
+    assert run.status() == "failed"
+    assert "could not be written" in str(run.reason())
+    assert load_checkpoint(run.checkpoint("last"))["images_seen"] == 40
+    assert resume_run(run, tracker="none", progress=SilentProgress()).is_finished
+    ours, theirs = (load_checkpoint(r.checkpoint("last"))["averaged"] for r in (run, finished))
+    assert same_tensors(ours.values(), theirs.values())
+
+
+def test_a_polite_kill_is_saved_and_marked_failed_with_its_reason(
+    cohort_path: Path, tmp_path: Path, mlflow_uri: str
+) -> None:
+    from mlflow import MlflowClient
+
+    progress = StopAt(16, signal.SIGTERM)
+    run, outcome = start_run(_wanted(cohort_path), tmp_path / "run", tracker="mlflow", progress=progress)
+    assert (outcome.is_terminated, outcome.images_seen, run.status()) == (True, 16, "terminated")
+    found = MlflowClient(tracking_uri=mlflow_uri).get_run(replay(run))
+    assert found.info.status == "FAILED"
+    assert found.data.tags["reason"] == "stopped by SIGTERM after 16 images; it can be resumed"
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(cohort_path: Path, tmp_path: Path) -> None:
+    run, _ = start_run(_wanted(cohort_path), tmp_path / "run", tracker="none", progress=StopAt(16))
+    with run.lock(), pytest.raises(RunError, match="is being trained by another process"):
+        resume_run(run, tracker="none", progress=SilentProgress())
+    assert run.status() == "interrupted"
+
+
 def _break_mlflow(monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -158,6 +222,19 @@ def _break_mlflow(monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
 
     for method in methods:
         monkeypatch.setattr(MlflowClient, method, fail)
+
+
+class LoseMlflow(SilentProgress):
+    """Takes MLflow away when so many images have been seen."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+        super().__init__()
+        self.monkeypatch, self.at = monkeypatch, at
+
+    def update(self, images_seen: int, **values: float | None) -> None:
+        super().update(images_seen, **values)
+        if images_seen == self.at:
+            _break_mlflow(self.monkeypatch, "log_batch", "log_artifact", "set_terminated", "set_tag")
 
 
 def test_a_training_outlives_mlflow_and_is_replayed_later(
@@ -170,13 +247,11 @@ def test_a_training_outlives_mlflow_and_is_replayed_later(
     from mlflow import MlflowClient
 
     with monkeypatch.context() as broken:
-        _break_mlflow(broken, "log_batch", "log_artifact", "set_terminated")
-        run, outcome = start_run(
-            _wanted(cohort_path, images=32), tmp_path / "run", tracker="mlflow", progress=SilentProgress()
-        )
+        progress = LoseMlflow(broken, at=8)
+        run, outcome = start_run(_wanted(cohort_path, images=32), tmp_path / "run", tracker="mlflow", progress=progress)
     assert outcome.is_finished
     assert run.status() == "finished"
-    assert [record.levelname for record in caplog.records if record.name == "training.tracking"] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if record.name == "training.buffering"] == ["WARNING"]
     history = MlflowClient(tracking_uri=mlflow_uri).get_metric_history(replay(run), "generator_hinge")
     assert sorted(metric.step for metric in history) == [16, 32]
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from registry.bundle.panel import Measurement
 from spect.errors import RegistryError
 from tests.support.tiny_training import TINY
+from training.reporting import DIED, JsonlTracker, TrackerGroup, read_metrics
 from training.run import RunDirectory, RunRecord
-from training.tracking import JsonlTracker, LiveTracker, MlflowTracker, read_metrics, replay
+from training.tracking import LiveTracker, MlflowTracker, replay, track_release
 
 PICTURE = b"\x89PNG\r\n\x1a\n"
 
@@ -35,6 +37,8 @@ def _record(name: str) -> RunRecord:
         git_commit="c" * 40,
         precision="32-true",
         created_at="2026-01-01T00:00:00+00:00",
+        cohort_name="private",
+        changed_settings={"lecam_weight": 0.0, "texture_matrix": None},
     )
 
 
@@ -44,7 +48,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def _finish(run: RunDirectory) -> None:
-    lines = JsonlTracker(run.metrics)
+    lines = JsonlTracker(run)
     lines.log({"generator_hinge": 0.5}, at=16)
     lines.log({"generator_hinge": 0.25, "selection/score": float("nan")}, at=32)
     (run.figures / "grid-00000032.png").write_bytes(PICTURE)
@@ -52,10 +56,10 @@ def _finish(run: RunDirectory) -> None:
 
 
 def test_lines_after_the_checkpoint_are_dropped_on_resuming(run: RunDirectory) -> None:
-    tracker = JsonlTracker(run.metrics)
+    tracker = JsonlTracker(run)
     for at in (16, 32, 48):
         tracker.log({"score": float(at)}, at=at)
-    JsonlTracker(run.metrics, keep_until=32).log({"score": 0.0}, at=48)
+    JsonlTracker(run, keep_until=32).log({"score": 0.0}, at=48)
     assert [(line["images_seen"], line["score"]) for line in read_metrics(run.metrics)] == [
         (16, 16.0),
         (32, 32.0),
@@ -171,10 +175,18 @@ def test_a_run_followed_live_to_its_end_is_not_replayed(run: RunDirectory, mlflo
     assert replay(run) == tracker.run_id
 
 
-def test_a_run_killed_while_it_was_followed_is_replayed(run: RunDirectory, mlflow_uri: str) -> None:
+def test_what_was_lost_of_a_run_that_was_killed_is_added_in_place(run: RunDirectory, mlflow_uri: str) -> None:
+    from mlflow import MlflowClient
+
     tracker = LiveTracker(run, run.record())
+    tracker.log({"generator_hinge": 0.5}, at=16)
     _finish(run)
-    assert replay(run) != tracker.run_id
+    assert replay(run) == tracker.run_id
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    history = client.get_metric_history(tracker.run_id, "generator_hinge")
+    assert sorted((metric.step, metric.value) for metric in history) == [(16, 0.5), (32, 0.25)]
+    assert [item.path for item in client.list_artifacts(tracker.run_id, "figures")] == ["figures/grid-00000032.png"]
+    assert client.get_run(tracker.run_id).info.status == "FINISHED"
 
 
 def test_a_live_run_that_dies_is_marked_failed_and_a_resumed_one_goes_on_in_place(
@@ -184,9 +196,10 @@ def test_a_live_run_that_dies_is_marked_failed_and_a_resumed_one_goes_on_in_plac
 
     tracker = LiveTracker(run, run.record())
     tracker.log({"score": 2.0}, at=16)
-    tracker.end("failed")
+    tracker.end("failed", "MemoryError: ")
     client = MlflowClient(tracking_uri=mlflow_uri)
     assert client.get_run(tracker.run_id).info.status == "FAILED"
+    assert client.get_run(tracker.run_id).data.tags["reason"] == "MemoryError: "
     resumed = LiveTracker(run, run.record())
     resumed.end("finished")
     assert resumed.run_id == tracker.run_id
@@ -200,3 +213,91 @@ def test_an_unusable_mlflow_ends_in_one_clear_line(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'broken.db'}")
     with pytest.raises(RegistryError, match="--tracker none"):
         LiveTracker(run, run.record())
+
+
+def test_a_run_that_died_without_a_word_is_marked_so_when_it_is_resumed_or_replayed(
+    run: RunDirectory, mlflow_uri: str
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    tracker = LiveTracker(run, run.record())
+    assert "died" not in client.get_run(tracker.run_id).data.tags
+    run.set_status("running")  # and nobody is at it
+    assert replay(run) == tracker.run_id
+    found = client.get_run(tracker.run_id)
+    assert (found.info.status, found.data.tags["reason"]) == ("FAILED", DIED)
+    resumed = LiveTracker(run, run.record())
+    found = client.get_run(resumed.run_id)
+    assert (found.info.status, found.data.tags["died"]) == ("RUNNING", DIED)
+
+
+def test_a_run_that_is_being_trained_is_not_ended_by_a_replay(run: RunDirectory, mlflow_uri: str) -> None:
+    from mlflow import MlflowClient
+
+    tracker = LiveTracker(run, run.record())
+    run.set_status("running")
+    with run.lock():
+        assert replay(run) == tracker.run_id
+    assert MlflowClient(tracking_uri=mlflow_uri).get_run(tracker.run_id).info.status == "RUNNING"
+
+
+def test_runs_are_found_by_preset_and_cohort_and_lie_in_an_experiment_of_both(
+    run: RunDirectory, mlflow_uri: str
+) -> None:
+    from mlflow import MlflowClient
+
+    _finish(run)
+    run_id = replay(run)
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    experiment = client.get_experiment_by_name("synspect-tiny-simulated-ffffffff")
+    query = "tags.preset = 'tiny' and tags.cohort = 'private' and tags.dataset = 'A'"
+    found = client.search_runs([experiment.experiment_id], query)
+    assert [entry.info.run_id for entry in found] == [run_id]
+    assert found[0].data.tags["changed_settings"] == "lecam_weight=0.0 texture_matrix=None"
+
+
+def test_a_live_run_shows_how_busy_the_machine_is_and_when_it_was(run: RunDirectory, mlflow_uri: str) -> None:
+    from mlflow import MlflowClient
+
+    tracker = LiveTracker(run, run.record())
+    tracker.log({"generator_hinge": 0.5, "unix_time": 1.7e9}, at=16)
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    metrics = client.get_run(tracker.run_id).data.metrics
+    assert 0 < metrics["system/system_memory_usage_percentage"] <= 100
+    assert "unix_time" not in metrics
+    assert client.get_metric_history(tracker.run_id, "generator_hinge")[0].timestamp == 1.7e12
+
+
+def test_a_roll_back_is_noted_and_what_is_done_again_is_dropped(run: RunDirectory, mlflow_uri: str) -> None:
+    from mlflow import MlflowClient
+
+    group = TrackerGroup([JsonlTracker(run), live := LiveTracker(run, run.record())])
+    for at in (16, 32, 48):
+        group.log({"margin": float(at)}, at=at)
+    group.roll_back("margin is nan", at=48, to=16)
+    assert [line["images_seen"] for line in read_metrics(run.metrics)] == [16]
+    event = json.loads(run.events.read_text())
+    assert (event["event"], event["images_seen"], event["reason"]) == ("roll-back", 48, "margin is nan")
+    tags = MlflowClient(tracking_uri=mlflow_uri).get_run(live.run_id).data.tags
+    assert tags["rolled_back_at_48"] == "to 16 images: margin is nan"
+
+
+def test_a_release_adds_its_panel_and_its_files(run: RunDirectory, mlflow_uri: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    _finish(run)
+    run_id = replay(run)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "validation.html").write_text("<p>the report</p>")
+    measured = [
+        Measurement(metric="mean_counts_ratio", cell="normal", value=0.99),
+        Measurement(metric="memorised_ratio", cell="all", value=None),
+    ]
+    track_release(run_id, measured, files=tmp_path / "files")
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    metrics = client.get_run(run_id).data.metrics
+    assert {name: value for name, value in metrics.items() if name.startswith("panel/")} == {
+        "panel/mean_counts_ratio/normal": 0.99
+    }
+    assert [item.path for item in client.list_artifacts(run_id, "release")] == ["release/validation.html"]
