@@ -19,7 +19,10 @@ class CardFacts:
     manifest: Manifest
     run: RunRecord
     images_seen: int
+    images_per_second: float | None  # of the training; None where it was not logged
     graph_bytes: int
+    opset: int
+    latency: str  # time a slice on the machine that released it
     panel: Panel
     gates: GateReport
     profile: ReferenceProfile
@@ -56,6 +59,7 @@ def _making(facts: CardFacts) -> str:
     source, parity = describe_source(trained.source, trained.simulator_version), max(manifest.parity.values())
     proven = describe_source(facts.panel.cohort_source, facts.panel.cohort_simulator_version)
     simulators = compare_simulators(manifest, facts.panel)
+    size = f"{facts.graph_bytes / 1e6:.1f} MB, ONNX opset {facts.opset}"
     lines = [
         "## How it was made",
         "",
@@ -71,14 +75,24 @@ def _making(facts: CardFacts) -> str:
         f"| trained on | {source}, {trained.slices} slices, fingerprint `{trained.fingerprint[:16]}` |",
         f"| proven on | {proven}, fingerprint `{facts.panel.cohort_fingerprint[:16]}` |",
         f"| run | {run.name}, preset {run.preset}, seed {run.seed}, started {run.created_at} |",
+        f"| training | {_training_time(facts)}, in {run.precision}; {run.machine} |",
         f"| images seen by the released checkpoint | {facts.images_seen:,} |",
         f"| code | `{manifest.git_commit[:12]}` |",
-        f"| graph | {facts.graph_bytes / 1e6:.1f} MB, sha256 `{facts.panel.onnx_sha256[:16]}` |",
-        f"| parity | {parity:.1e} of the model range |",
+        f"| graph | {size}, {manifest.latent_size:,} latents, sha256 `{facts.panel.onnx_sha256[:16]}` |",
+        f"| parity | {parity:.1e} of the model range, the largest of batches of {', '.join(manifest.parity)} |",
+        f"| time per slice | {facts.latency} |",
         f"| released | {manifest.created_at} |",
         *(["", simulators] if simulators else []),
     ]
     return "\n".join(lines)
+
+
+def _training_time(facts: CardFacts) -> str:
+    images = f"{facts.run.config.images:,} images"
+    if facts.images_per_second is None:
+        return f"{images}, time not recorded"
+    minutes = facts.run.config.images / facts.images_per_second / 60
+    return f"{images} at {facts.images_per_second:.1f} a second, about {minutes:,.0f} min"
 
 
 def _cohort_command(description: CohortDescription | None, place: str) -> list[str]:

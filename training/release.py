@@ -11,6 +11,7 @@ from typing import Any
 from cohort.store import Cohort, load_cohort
 from registry.bundle.directory import Bundle, write_bundle
 from registry.bundle.generator import ReleasedGenerator
+from registry.bundle.graph import find_opset
 from registry.bundle.manifest import CARD_NAME, GENERATOR_NAME, PANEL_NAME, PROFILE_NAME
 from registry.bundle.panel import Panel
 from registry.gates import GateReport
@@ -23,7 +24,9 @@ from spect.errors import BundleError, CohortError, RunError
 from spect.features import FEATURES
 from spect.profile import DEFAULT_PROFILE_SLICES, ReferenceProfile, ReferenceSample, build_profile
 from training.card import CardFacts, write_card
+from training.machine import describe_latency
 from training.own_output import measure_own_output
+from training.reporting import read_metrics
 from training.run import RunDirectory, RunRecord
 from training.staging import StagedModel, describe_training_cohort, judge_panel, load_training_cohort, stage_run
 from training.tracking import replay, track_release
@@ -204,7 +207,10 @@ def _write(
             manifest=manifest,
             run=run.record(),
             images_seen=staged.facts.images_seen,
+            images_per_second=find_training_speed(run),
             graph_bytes=(staged.path / GENERATOR_NAME).stat().st_size,
+            opset=find_opset((staged.path / GENERATOR_NAME).read_bytes()),
+            latency=describe_latency(ReleasedGenerator.from_onnx(staged.path / GENERATOR_NAME, manifest)),
             panel=panel,
             gates=gates,
             profile=profile,
@@ -233,6 +239,12 @@ def _track(run_id: str, bundle: Bundle, panel: Panel, report_html: str) -> None:
             shutil.copyfile(bundle.path / name, files / name)
         (files / REPORT_NAME).write_text(report_html, encoding="utf-8")
         track_release(run_id, panel.measurements, files=files)
+
+
+def find_training_speed(run: RunDirectory) -> float | None:
+    """Return images a second as the run last logged it: since it was started or resumed."""
+    lines = read_metrics(run.metrics) if run.metrics.exists() else []
+    return next((line["images_per_second"] for line in reversed(lines) if "images_per_second" in line), None)
 
 
 def summarise_panel(panel: Panel, policy: Policy) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class RunRecord:
     created_at: str
     cohort_name: str = ""
     changed_settings: Mapping[str, Any] = field(default_factory=dict)  # where they are not the preset's
+    machine: str = "not recorded"  # where it was started; runs of before did not say
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""

@@ -21,6 +21,7 @@ from spect.slices import FIELD_MM
 from training.config import TrainingConfig
 from training.devices import Precision, check_devices, on_first, open_devices
 from training.loop import Outcome, ProgressReporter, TrainingLoop
+from training.machine import describe_machine
 from training.prepare import Dataset, Prepared, prepare
 from training.presets import PRESETS
 from training.reporting import DIED, End, JsonlTracker, RunTracker, SilentTracker, TrackerGroup
@@ -239,4 +240,5 @@ def _record(wanted: NewRun, name: str, cohort: Cohort, prepared: Prepared, preci
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         cohort_name=description.name,
         changed_settings=wanted.config.differences(PRESETS[wanted.preset]) if wanted.preset in PRESETS else {},
+        machine=describe_machine(),
     )

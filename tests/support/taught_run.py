@@ -30,7 +30,7 @@ def build_taught_run(directory: Path, *, dataset: str = "A") -> RunDirectory:
     generator = recalibrated(_teach(prepared), prepared.density)
     contents = averaged_contents(generator, prepared.density, prepared.basis, images_seen=STEPS * BATCH)
     save_checkpoint(run.checkpoint("best"), contents)
-    run.metrics.write_text('{"images_seen": 960, "loss": 1.0}\n', encoding="utf-8")
+    run.metrics.write_text('{"images_seen": 960, "loss": 1.0, "images_per_second": 8.0}\n', encoding="utf-8")
     run.set_status("finished")
     return run
 
@@ -71,4 +71,5 @@ def _record(cohort, prepared: Prepared, path: Path, dataset: str) -> RunRecord:
         git_commit="0" * 40,
         precision="32-true",
         created_at="2026-01-01T00:00:00+00:00",
+        machine="2 cores of an abacus",
     )

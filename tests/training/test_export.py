@@ -7,6 +7,7 @@ import torch
 
 from registry.bundle.manifest import describe_graph
 from spect.errors import ParityError
+from spect.intensity import ROUNDING
 from training.checkpoint import load_averaged_generator
 from training.export import OPSET, export_onnx
 
@@ -64,8 +65,7 @@ def test_every_image_is_inside_the_model_range_whatever_is_asked(exported) -> No
     path, facts, _ = exported
     images = run_graph(path, *(array * 100 if array.dtype == np.float32 else array for array in draw(facts, 32)))
     assert np.isfinite(images).all()
-    # ONNX Runtime's tanh may end one unit in the last place above 1, and as counts that is within the service's slack.
-    assert np.abs(images).max() <= 1 + np.finfo(np.float32).eps
+    assert np.abs(images).max() <= 1 + ROUNDING  # of a kernel's tanh
 
 
 def test_the_graph_names_no_file_of_the_machine_that_wrote_it(exported) -> None:
@@ -81,8 +81,9 @@ def test_a_slice_is_the_same_alone_and_among_others_and_when_drawn_again(exporte
     inputs = draw(facts, 5)
     together = run_graph(path, *inputs)
     assert np.array_equal(together, run_graph(path, *inputs))
-    alone = run_graph(path, *(array[2:3] for array in inputs))
-    assert np.abs(alone - together[2:3]).max() < 1e-5
+    for size in (1, 2, 3):  # to the bit: the seed rule allows nothing less on one kind of CPU
+        parts = [run_graph(path, *(array[i : i + size] for array in inputs)) for i in range(0, 5, size)]
+        assert np.array_equal(np.concatenate(parts), together)
 
 
 def test_the_exported_network_is_the_averaged_one_with_its_norms_written_into_the_weights(taught_run, tmp_path) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -66,6 +67,10 @@ def test_its_card_tells_commands_seeds_fingerprints_and_every_gates_verdict(rele
     assert released.bundle.panel.cohort_fingerprint[:16] in card
     assert taught_run.record().cohort_fingerprint[:16] in card
     assert str(taught_run.path.parent) not in card
+    assert "| training | 960 images at 8.0 a second, about 2 min, in 32-true; 2 cores of an abacus |" in card
+    assert "MB, ONNX opset 20, " in card
+    assert "of the model range, the largest of batches of 1, 3, 8, 64 |" in card
+    assert re.search(r"\| time per slice \| [\d.]+ ms in a batch of 1 and [\d.]+ ms in a batch of 32; ", card)
     for row in released.gates.gates:
         assert f"| {row.metric} | {row.cell} |" in card
     for line in card.splitlines():
