@@ -29,13 +29,15 @@ def compute_features(counts: object, *, pixel_spacing_mm: float) -> dict[str, Ve
     naming the first slice in which no outline can be found.
     """
     stack = check_measurable(counts, pixel_spacing_mm=pixel_spacing_mm)
-    rows = [_features_of(index, one, pixel_spacing_mm) for index, one in enumerate(stack)]
+    regions = [require_regions(index, one, pixel_spacing_mm, DEFAULT_THRESHOLD) for index, one in enumerate(stack)]
+    rows = [describe_slice(one, found) for one, found in zip(stack, regions, strict=True)]
     return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in FEATURES}
 
 
-def _features_of(index: int, counts: Slice, pixel_spacing_mm: float) -> Mapping[str, float]:
-    regions = require_regions(index, counts, pixel_spacing_mm, DEFAULT_THRESHOLD)
+def describe_slice(counts: Slice, regions: Regions) -> Mapping[str, float]:
+    """Compute the features of counts (rows, columns) whose regions are known."""
     measured = measure(regions, counts)
+    pixel_spacing_mm = regions.outline.pixel_spacing_mm
     return {
         MEAN_COUNTS: measured.mean_counts,
         LOG_LEFT_RIGHT_RATIO: float(np.log(measured.left_right_ratio)),

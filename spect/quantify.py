@@ -110,12 +110,14 @@ def union_masks(counts: object, *, pixel_spacing_mm: float, threshold: float = D
 def find_regions(counts: Slice, pixel_spacing_mm: float, threshold: float) -> Regions | None:
     """Find outline, midline and mirror union of counts (rows, columns); None where there is no outline."""
     outline = trace_outline(counts, pixel_spacing_mm)
-    if outline is None:
-        return None
-    midline = locate_midline(outline)
-    distance = midline.distance_mm(*pixel_positions_mm(counts.shape, pixel_spacing_mm))
+    return None if outline is None else mask_regions(counts, outline, locate_midline(outline), threshold)
+
+
+def mask_regions(counts: Slice, outline: Outline, midline: Midline, threshold: float) -> Regions | None:
+    """Find the mirror union of counts (rows, columns) whose outline and midline are known, at a threshold."""
+    distance = midline.distance_mm(*pixel_positions_mm(counts.shape, outline.pixel_spacing_mm))
     bright = outline.mask & (outline.blurred > threshold * outline.reference_counts)
-    union = bright | _mirror_image(bright, midline, distance / pixel_spacing_mm)
+    union = bright | _mirror_image(bright, midline, distance / outline.pixel_spacing_mm)
     left, right = union & (distance > MIDLINE_HALF_WIDTH_MM), union & (distance < -MIDLINE_HALF_WIDTH_MM)
     if not (counts[left].any() and counts[right].any()):  # a hemisphere without a count has no ratio
         return None

@@ -17,6 +17,7 @@ from spect.intensity import IntensityScale
 from spect.quantify import quantify, union_masks
 from spect.sampling import GeneratorInputs, draw_inputs
 from spect.slices import Counts
+from training.auc import compute_auc
 from training.config import TrainingConfig
 from training.networks import Generator
 from training.prepare import Prepared
@@ -209,13 +210,6 @@ def _compare(
         float(synthetic.mean_counts[made].std() / selection.mean_counts[real].std()),
         float(made_ratio.std() / real_ratio.std()),
     )
-
-
-def compute_auc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Chance that a positive scores above a negative one; ties count half."""
-    above = (positive[:, None] > negative[None]).mean()
-    equal = (positive[:, None] == negative[None]).mean()
-    return float(above + 0.5 * equal)
 
 
 def _position_within_condition(condition: NDArray[np.int64]) -> NDArray[np.int64]:

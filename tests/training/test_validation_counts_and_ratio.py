@@ -8,6 +8,7 @@ from training.validation.mean_counts import measure_mean_counts
 from training.validation.p_values import measure_p_values
 from training.validation.side_balance import measure_side_balance
 from training.validation.spreads import measure_spreads
+from training.validation.thresholds import left_right_metric_at, mean_counts_metric_at, measure_thresholds
 
 
 def by_cell(measurements, metric=None):
@@ -95,3 +96,27 @@ def test_p_values_fall_with_the_size_of_the_shift() -> None:
 def test_power_rises_with_the_number_of_reference_slices() -> None:
     measured = by_cell(measure_mean_counts(honest_comparison()))
     assert measured["normal"].power > measured["COR/normal"].power
+
+
+def test_the_left_raised_by_1_2_and_5_percent_ranks_in_order_at_every_threshold() -> None:
+    by_share = [
+        {m.metric: m.value for m in measure_thresholds(compare(corrupt(brighten_left(s)))) if m.cell == "normal"}
+        for s in (0.0, 0.01, 0.02, 0.05)
+    ]
+    for threshold in (0.3, 0.5):
+        metric = left_right_metric_at(Pattern.NORMAL, threshold)
+        raised = [values[metric] - by_share[0][metric] for values in by_share[1:]]
+        assert raised == pytest.approx(np.log1p([0.01, 0.02, 0.05]), abs=0.006)
+
+
+def test_counts_in_the_mask_follow_counts_at_every_threshold() -> None:
+    honest, raised = (
+        {(m.metric, m.cell): m for m in measure_thresholds(comparison)}
+        for comparison in (honest_comparison(), compare(corrupt(lambda counts: counts * 1.1)))
+    )
+    for threshold in (0.3, 0.4, 0.5):
+        for pattern in Pattern:
+            key = (mean_counts_metric_at(threshold), pattern)
+            assert raised[key].value == pytest.approx(1.1 * honest[key].value, rel=0.004)
+            assert 0 <= honest[key].power <= 1
+    assert len(honest) == 3 * 5

@@ -13,6 +13,7 @@ from tests.support.toy_slices import (
     reference_sample,
     toy_sample,
 )
+from training.auc import compute_auc, compute_weighted_auc
 from training.validation.diversity import compute_pairwise_similarity
 from training.validation.kernel_discrepancy import compute_mmd_squared
 from training.validation.neighbourhoods import compute_neighbourhoods
@@ -25,7 +26,6 @@ from training.validation.two_sample_classifier import (
     INSIDE_OUTLINE,
     WHOLE_FIELD,
     classify,
-    compute_auc,
     describe_most_telling,
     measure_two_sample_classifier,
     pixels_everywhere,
@@ -88,7 +88,8 @@ def test_the_feature_that_gives_a_generator_away_is_named() -> None:
 def test_auc_counts_ties_a_half_and_follows_weights() -> None:
     decisions, labels = np.array([0.0, 1.0, 1.0, 2.0]), np.array([0, 1, 0, 1])
     weights = np.array([[1.0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 0]])
-    assert compute_auc(decisions, labels, weights) == pytest.approx([3.5 / 4, 1.0, 0.75])
+    assert compute_weighted_auc(decisions, labels, weights) == pytest.approx([3.5 / 4, 1.0, 0.75])
+    assert compute_auc(decisions[labels == 1], decisions[labels == 0]) == pytest.approx(3.5 / 4)
 
 
 def test_variety_along_principal_components_falls_as_slices_move_to_their_mean() -> None:

@@ -42,6 +42,12 @@ class Comparison:
     conditions: tuple[Condition, ...]
     seed: int
     floor_note: str = ""
+    conditioned: tuple[str, ...] = ()  # quantities the generator is asked for, by name
+
+    @property
+    def conditioned_scores(self) -> int:
+        """How many principal scores are asked of the generator."""
+        return sum(name.startswith("score_") for name in self.conditioned)
 
     def rng(self, *key: int) -> np.random.Generator:
         """Return a generator of random numbers for one purpose; the same numbers in every run of one seed."""
@@ -78,7 +84,13 @@ class Comparison:
 
 
 def build_comparison(
-    *, synthetic: Sample, reference: Sample, training: TrainingSlices | None, seed: int, workers: int | None = None
+    *,
+    synthetic: Sample,
+    reference: Sample,
+    training: TrainingSlices | None,
+    seed: int,
+    conditioned: tuple[str, ...] = (),
+    workers: int | None = None,
 ) -> Comparison:
     """Assemble a comparison: halve the reference by patient, draw and measure the floor.
 
@@ -109,6 +121,7 @@ def build_comparison(
         conditions=conditions,
         seed=seed,
         floor_note=floor_note,
+        conditioned=conditioned,
     )
 
 

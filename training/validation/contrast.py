@@ -8,12 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.bundle.panel import Measurement
-from spect.equivalence import Estimate, Margin, Moments, compute_moments, compute_power
+from spect.conditions import Pattern
+from spect.equivalence import (
+    MEAN_COUNTS_MARGIN,
+    SPREAD_MARGIN,
+    Estimate,
+    Margin,
+    Moments,
+    compute_moments,
+    compute_power,
+    difference_of_means,
+    fold_log_ratio,
+    log_margin,
+    log_ratio_margin,
+    ratio_of_means,
+    ratio_of_spreads,
+)
 from training.validation.cells import Cell
 from training.validation.comparison import Comparison, Pair
 from training.validation.sample import Sample
 
 Vector = NDArray[np.float64]
+Quantity = Callable[[Sample], Vector]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +37,7 @@ class Contrast:
     """How a quantity is summarised, compared and judged; the margin was fixed before anything was measured."""
 
     metric: str
-    quantity: Callable[[Sample], Vector]
+    quantity: Quantity
     estimate: Callable[[Moments, Moments], Estimate]
     error: Callable[[Moments], float]  # of one sample's summary, on the scale of `power_margin`
     margin: Margin
@@ -57,6 +73,49 @@ class Contrast:
         # A perfect generator's slices are independent draws from the reference's population.
         error = self.error(reference) * math.sqrt(1 + slices_reference / slices_synthetic)
         return compute_power(error, self.power_margin) if math.isfinite(error) else 0.0
+
+
+def contrast_means(metric: str, quantity: Quantity, margin: Margin = MEAN_COUNTS_MARGIN) -> Contrast:
+    """Compare means by their ratio."""
+    return Contrast(
+        metric=metric,
+        quantity=quantity,
+        estimate=ratio_of_means,
+        error=lambda moments: moments.mean_error / moments.mean,
+        margin=margin,
+        power_margin=log_margin(margin),
+    )
+
+
+def contrast_differences(metric: str, quantity: Quantity, margin: Margin) -> Contrast:
+    """Compare means by their difference."""
+    return Contrast(
+        metric=metric,
+        quantity=quantity,
+        estimate=difference_of_means,
+        error=lambda moments: moments.mean_error,
+        margin=margin,
+        power_margin=margin,
+    )
+
+
+def contrast_log_ratios(metric: str, quantity: Quantity, pattern: Pattern) -> Contrast:
+    """Compare log left/right ratios of a pattern: of a unilateral one their size, for the sides mix."""
+    return contrast_differences(
+        metric, lambda sample: np.asarray(fold_log_ratio(quantity(sample), pattern)), log_ratio_margin(pattern)
+    )
+
+
+def contrast_spreads(metric: str, quantity: Quantity) -> Contrast:
+    """Compare standard deviations by their ratio."""
+    return Contrast(
+        metric=metric,
+        quantity=quantity,
+        estimate=ratio_of_spreads,
+        error=lambda moments: moments.log_sd_error,
+        margin=SPREAD_MARGIN,
+        power_margin=log_margin(SPREAD_MARGIN),
+    )
 
 
 def _finite(value: float) -> float | None:

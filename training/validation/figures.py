@@ -1,12 +1,10 @@
-"""Figures of a validation: measures as violins, synthetic beside reference slices, nearest neighbours; as PNG."""
+"""Figures of slices: measures as violins, synthetic beside reference slices, mean slices, nearest training slices."""
 
-import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -14,46 +12,55 @@ from spect.conditions import CONDITIONS, Condition
 from spect.formats.png import PERFUSION_COLORS, labelled_rows_png
 from training.validation.comparison import Comparison
 from training.validation.memorisation import NearestTraining
-from training.validation.sample import Sample
+from training.validation.plots import REFERENCE_COLOR, SYNTHETIC_COLOR, quieten, to_png
+from training.validation.sample import Sample, Vector
 
-SYNTHETIC_COLOR = "#c2410c"
-REFERENCE_COLOR = "#1d4ed8"
 ROW_SLICES = 8
 NEAREST_SHOWN = 8
-DOTS_PER_INCH = 110
 
-Vector = NDArray[np.float64]
+
+def draw_measures(comparison: Comparison, *, unit: str) -> Figure:
+    """Draw mean counts and left/right ratio of every condition, synthetic beside reference, as violins."""
+    figure = Figure(figsize=(10, 5.4), layout="constrained")
+    quantities: tuple[tuple[Callable[[Sample], Vector], str], ...] = (
+        (lambda sample: sample.measures["mean_counts"], f"mean counts ({unit})"),
+        (lambda sample: np.exp(sample.measures["log_left_right_ratio"]), "left/right ratio"),
+    )
+    for axes, (quantity, words) in zip(figure.subplots(2, 1), quantities, strict=True):
+        made, seen = (quantity(sample) for sample in (comparison.synthetic, comparison.reference))
+        for place, condition in enumerate(comparison.conditions):
+            ours, theirs = (
+                sample.condition_index == condition.index for sample in (comparison.synthetic, comparison.reference)
+            )
+            draw_violin_pair(axes, place, made[ours], seen[theirs])
+        axes.set_xticks(range(len(comparison.conditions)), [str(condition) for condition in comparison.conditions])
+        axes.set_ylabel(words, fontsize=9)
+        axes.grid(axis="y", alpha=0.3)
+        quieten(axes)
+    return figure
 
 
 def draw_measures_png(comparison: Comparison, *, source: str, unit: str) -> bytes:
-    """Draw mean counts and left/right ratio of every condition, synthetic beside reference, as violins."""
-    figure = Figure(figsize=(11, 6.5), layout="constrained")
-    above, below = figure.subplots(2, 1)
-    _draw_violins(above, comparison, lambda sample: sample.measures["mean_counts"])
-    _draw_violins(below, comparison, lambda sample: np.exp(sample.measures["log_left_right_ratio"]))
-    above.set_ylabel(f"mean counts ({unit})")
-    below.set_ylabel("left/right ratio")
-    figure.suptitle(f"synthetic (orange, left) beside {source} reference (blue, right); central 90 %, medians")
+    """Draw the measures for a bundle, where the figure stands alone."""
+    figure = draw_measures(comparison, unit=unit)
+    figure.suptitle(
+        f"synthetic (orange, left) beside {source} reference (blue, right); central 90 %, medians", fontsize=10
+    )
     return to_png(figure)
 
 
-def _draw_violins(axes: Axes, comparison: Comparison, quantity: Callable[[Sample], Vector]) -> None:
-    for sample, shift, color in (
-        (comparison.synthetic, -0.2, SYNTHETIC_COLOR),
-        (comparison.reference, 0.2, REFERENCE_COLOR),
-    ):
-        values = quantity(sample)
-        by_condition = [
-            _central_values(values[sample.condition_index == condition.index]) for condition in comparison.conditions
-        ]
-        places = [place + shift for place in range(len(by_condition))]
-        parts = axes.violinplot(by_condition, positions=places, widths=0.36, showmedians=True, showextrema=False)
+def draw_violin_pair(axes: Axes, place: float, synthetic: Vector, reference: Vector) -> None:
+    """Draw one condition's values as two violins with their medians, synthetic on the left."""
+    for values, shift, color in ((synthetic, -0.2, SYNTHETIC_COLOR), (reference, 0.2, REFERENCE_COLOR)):
+        central = _central_values(values)
+        if not len(central) or not np.ptp(central) > 0:  # one value has no shape: its place is drawn
+            axes.plot(place + shift, np.median(values), "_", color=color, markersize=14)
+            continue
+        parts = axes.violinplot([central], positions=[place + shift], widths=0.36, showmedians=True, showextrema=False)
         bodies: Any = parts["bodies"]  # typed as one thing or many
         for body in bodies:
-            body.set_color(color)
+            body.set(facecolor=color, edgecolor=color, alpha=0.45)
         parts["cmedians"].set_color(color)
-    axes.set_xticks(range(len(comparison.conditions)), [str(condition) for condition in comparison.conditions])
-    axes.grid(axis="y", alpha=0.3)
 
 
 def _central_values(values: Vector) -> Vector:
@@ -89,28 +96,37 @@ def _first_slices(sample: Sample, condition: Condition) -> NDArray[np.float32]:
     return sample.counts[np.flatnonzero(sample.condition_index == condition.index)[:ROW_SLICES]]
 
 
+def draw_mean_slices_png(comparison: Comparison, *, unit: str, source: str) -> bytes:
+    """Draw the mean slice of each condition, synthetic above reference: what may be shown of acquired scans."""
+    rows = {}
+    for name, sample in (("synthetic", comparison.synthetic), ("reference", comparison.reference)):
+        means = [sample.counts[sample.condition_index == c.index].mean(axis=0) for c in comparison.conditions]
+        rows[name] = np.stack(means).astype(np.float32)
+    return labelled_rows_png(
+        rows,
+        title="mean slices: " + ", ".join(map(str, comparison.conditions)),
+        pixel_spacing_mm=comparison.reference.pixel_spacing_mm,
+        unit=unit,
+        source=source,
+    )
+
+
 def draw_nearest_png(comparison: Comparison) -> bytes | None:
     """Draw the synthetic slices nearest to a training slice above that slice; None without the training cohort."""
     if comparison.training is None:
         return None
     distances, positions = NearestTraining(training=comparison.training).find(comparison.synthetic)
     nearest = np.argsort(distances)[:NEAREST_SHOWN]
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure = Figure(figsize=(10, 3.1), layout="constrained")
     grid = figure.subplots(2, len(nearest), squeeze=False)
     for column, row in enumerate(nearest):
         pair = (comparison.synthetic.counts[row], comparison.training.counts[positions[row]])
         brightest = max(float(counts.max()) for counts in pair)
         for axes, counts in zip(grid[:, column], pair, strict=True):
             axes.imshow(counts, cmap=PERFUSION_COLORS, vmin=0, vmax=brightest)
-            axes.set_axis_off()
-        condition = CONDITIONS[int(comparison.synthetic.condition_index[row])]
-        grid[0, column].set_title(f"{condition}\n{distances[row]:.0f}", fontsize=8)
-    figure.suptitle("nearest pairs: synthetic above, its nearest training slice below; distance in counts", fontsize=10)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        grid[0, column].set_title(str(CONDITIONS[int(comparison.synthetic.condition_index[row])]), fontsize=8)
+    grid[0, 0].set_ylabel("synthetic", fontsize=9)
+    grid[1, 0].set_ylabel("training", fontsize=9)
     return to_png(figure)
-
-
-def to_png(figure: Figure) -> bytes:
-    """Draw a figure without a display."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": "synspect"})
-    return buffer.getvalue()

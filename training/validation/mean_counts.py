@@ -1,19 +1,11 @@
 """Mean counts: the ratio of the synthetic mean to the reference's, per pattern and per condition."""
 
 from registry.bundle.panel import Measurement
-from spect.equivalence import MEAN_COUNTS_MARGIN, log_margin, ratio_of_means
 from training.validation.cells import condition_cells, pattern_cells
 from training.validation.comparison import Comparison
-from training.validation.contrast import Contrast
+from training.validation.contrast import contrast_means
 
-MEAN_COUNTS_RATIO = Contrast(
-    metric="mean_counts_ratio",
-    quantity=lambda sample: sample.measures["mean_counts"],
-    estimate=ratio_of_means,
-    error=lambda moments: moments.mean_error / moments.mean,
-    margin=MEAN_COUNTS_MARGIN,
-    power_margin=log_margin(MEAN_COUNTS_MARGIN),
-)
+MEAN_COUNTS_RATIO = contrast_means("mean_counts_ratio", lambda sample: sample.measures["mean_counts"])
 
 
 def measure_mean_counts(comparison: Comparison) -> list[Measurement]:

@@ -39,28 +39,41 @@ def _radius(scores: Vector) -> Vector:
 
 
 def measure_neighbourhoods(comparison: Comparison) -> list[Measurement]:
-    """All four per condition, on equally many slices of both sides: the figures depend on their numbers."""
+    """All four per condition, and precision and recall as shares of what real slices reach against real ones.
+
+    On equally many slices of every sample, the halves of the reference included: the figures depend on their numbers.
+    """
     measurements = []
     for cell in condition_cells(comparison.conditions):
         pairs = comparison.pairs(cell)
-        judged, halves, floor = (_of_pair(pair, comparison.scores) for pair in pairs)
+        size = min(len(sample) for pair in pairs for sample in pair)
+        judged, halves, floor = (_of_pair(pair, comparison.scores, size) for pair in pairs)
+        note = f"50 principal components, {NEIGHBOURS} neighbours, {size} slices a side"
+        figures = {name: (judged[name], halves[name], floor[name]) for name in judged}
+        for name in ("precision", "recall"):
+            reached = max(halves[name], np.finfo(float).tiny)
+            figures[relative_metric(name)] = (judged[name] / reached, 1.0, floor[name] / reached)
         measurements += [
             Measurement(
                 metric=name,
                 cell=cell.name,
-                value=judged[name],
-                null=halves[name],
-                floor=floor[name],
-                slices_synthetic=len(pairs[0][0]),
-                slices_reference=len(pairs[0][1]),
-                note=f"50 principal components, {NEIGHBOURS} neighbours",
+                value=value,
+                null=null,
+                floor=floored,
+                slices_synthetic=size,
+                slices_reference=size,
+                note=note,
             )
-            for name in judged
+            for name, (value, null, floored) in figures.items()
         ]
     return measurements
 
 
-def _of_pair(pair: Pair, scores: Callable[[Sample], Vector]) -> dict[str, float]:
-    size = min(map(len, pair))
-    synthetic, reference = (scores(sample)[:size] for sample in pair)
+def relative_metric(name: str) -> str:
+    """Name of precision or recall over the value that real slices reach against real ones."""
+    return f"{name}_relative_to_real"
+
+
+def _of_pair(pair: Pair, scores: Callable[[Sample], Vector], size: int) -> dict[str, float]:
+    synthetic, reference = (scores(sample.take(np.arange(size))) for sample in pair)
     return compute_neighbourhoods(synthetic, reference)

@@ -5,14 +5,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from threadpoolctl import threadpool_limits
+
 from cohort.store import Cohort
 from registry.bundle.generator import ReleasedGenerator
 from registry.bundle.panel import Measurement, Panel
+from training.validation.beyond_conditioned import measure_beyond_conditioned
 from training.validation.comparison import Comparison, build_comparison
+from training.validation.convolutional_classifier import measure_convolutional_classifier
+from training.validation.defects import measure_defects
 from training.validation.diversity import measure_diversity
+from training.validation.frequency_bands import measure_frequency_bands
 from training.validation.kernel_discrepancy import measure_kernel_discrepancy
 from training.validation.left_right import measure_left_right
 from training.validation.mean_counts import measure_mean_counts
+from training.validation.membership import measure_membership
 from training.validation.memorisation import measure_memorisation
 from training.validation.neighbourhoods import measure_neighbourhoods
 from training.validation.p_values import measure_p_values
@@ -33,17 +40,27 @@ from training.validation.side_balance import measure_side_balance
 from training.validation.sliced_wasserstein import measure_sliced_wasserstein
 from training.validation.spectrum import measure_spectrum
 from training.validation.spreads import measure_spreads
+from training.validation.territories import measure_territories
+from training.validation.thresholds import measure_thresholds
 from training.validation.two_sample_classifier import measure_two_sample_classifier
+from training.validation.utility import measure_utility
 
 VALIDATION_SEED = 938  # the number of slices of the reference study; any other would do, and it is in the panel
 
-METRICS: tuple[Callable[[Comparison], list[Measurement]], ...] = (
+Metric = Callable[[Comparison], list[Measurement]]
+
+QUICK_METRICS: tuple[Metric, ...] = (
     measure_mean_counts,
     measure_left_right,
     measure_spreads,
+    measure_thresholds,
     measure_principal_components,
     measure_two_sample_classifier,
+    measure_beyond_conditioned,
+    measure_frequency_bands,
     measure_memorisation,
+    measure_defects,
+    measure_territories,
     measure_p_values,
     measure_side_balance,
     measure_shape,
@@ -53,6 +70,12 @@ METRICS: tuple[Callable[[Comparison], list[Measurement]], ...] = (
     measure_neighbourhoods,
     measure_kernel_discrepancy,
     measure_sliced_wasserstein,
+)
+FULL_METRICS: tuple[Metric, ...] = (
+    *QUICK_METRICS,
+    measure_membership,
+    measure_utility,
+    measure_convolutional_classifier,
 )
 
 
@@ -120,9 +143,11 @@ def validate_model(
         reference=reference,
         training=resample_training(training, manifest) if training is not None else None,
         seed=seed,
+        conditioned=manifest.density().names,
         workers=workers,
     )
-    measurements = (describe_parity(manifest.parity), *_measure_all(comparison, on_progress))
+    metrics = QUICK_METRICS if numbers.is_quick else FULL_METRICS
+    measurements = (describe_parity(manifest.parity), *_measure_all(comparison, metrics, on_progress))
     panel = Panel(
         onnx_sha256=generator.sha256,
         cohort_fingerprint=cohort.description.fingerprint,
@@ -139,10 +164,15 @@ def validate_model(
     return Validation(panel=panel, comparison=comparison)
 
 
-def _measure_all(comparison: Comparison, on_progress: Progress | None) -> list[Measurement]:
+def _measure_all(
+    comparison: Comparison, metrics: tuple[Metric, ...], on_progress: Progress | None
+) -> list[Measurement]:
     measurements: list[Measurement] = []
-    for done, measure in enumerate(METRICS, start=1):
-        measurements += measure(comparison)
-        if on_progress is not None:
-            on_progress("measuring", done, len(METRICS))
+    # One thread of linear algebra: its matrices are small, waiting threads cost more than they save on shared cores,
+    # and the digits do not hang on how many cores there are.
+    with threadpool_limits(limits=1, user_api="blas"):
+        for done, measure in enumerate(metrics, start=1):
+            measurements += measure(comparison)
+            if on_progress is not None:
+                on_progress("computing metrics", done, len(metrics))
     return measurements

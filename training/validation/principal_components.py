@@ -20,6 +20,12 @@ def compute_sd_ratios(synthetic: Vector, reference: Vector, labels: tuple[Labels
     return _pooled_sd(synthetic, labels[0]) / np.maximum(_pooled_sd(reference, labels[1]), np.finfo(float).tiny)
 
 
+def component_ratios(comparison: Comparison, pair: Pair) -> Vector:
+    """SD ratios (24,) of a pair along the reference's components."""
+    first, second = (comparison.scores(sample)[:, :COMPONENTS] for sample in pair)
+    return compute_sd_ratios(first, second, (pair[0].condition_index, pair[1].condition_index))
+
+
 def _pooled_sd(scores: Vector, labels: Labels) -> Vector:
     variances = [scores[labels == label].var(axis=0, ddof=1) for label in np.unique(labels)]
     return np.asarray(np.sqrt(np.mean(variances, axis=0)))
@@ -28,12 +34,7 @@ def _pooled_sd(scores: Vector, labels: Labels) -> Vector:
 def measure_principal_components(comparison: Comparison) -> list[Measurement]:
     """Geometric mean of the 24 SD ratios; the note names the lowest and the highest."""
     judged, halves, floor = comparison.pairs(all_cell(comparison.conditions))
-
-    def ratios(pair: Pair) -> Vector:
-        first, second = (comparison.scores(sample)[:, :COMPONENTS] for sample in pair)
-        return compute_sd_ratios(first, second, (pair[0].condition_index, pair[1].condition_index))
-
-    measured = ratios(judged)
+    measured = component_ratios(comparison, judged)
     lowest, highest = int(measured.argmin()), int(measured.argmax())
     missing = len(CONDITIONS) - len(comparison.conditions)
     return [
@@ -41,8 +42,8 @@ def measure_principal_components(comparison: Comparison) -> list[Measurement]:
             metric=METRIC,
             cell="all",
             value=_geometric_mean(measured),
-            null=_geometric_mean(ratios(halves)),
-            floor=_geometric_mean(ratios(floor)),
+            null=_geometric_mean(component_ratios(comparison, halves)),
+            floor=_geometric_mean(component_ratios(comparison, floor)),
             slices_synthetic=len(judged[0]),
             slices_reference=len(judged[1]),
             note=(

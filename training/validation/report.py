@@ -1,7 +1,9 @@
-"""One self-contained HTML page of a validation: verdicts, the reference study's table beside ours, figures, limits."""
+"""One self-contained HTML page of a validation: findings, the reference study's table beside ours, figures, limits."""
 
 import base64
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,14 +12,18 @@ from registry.bundle.manifest import Manifest
 from registry.bundle.panel import Measurement, Panel
 from registry.gates import GateReport
 from spect.atomic import write_atomically
-from spect.conditions import CONDITIONS, Pattern
+from spect.conditions import Pattern
 from training.validation import paper
-from training.validation.figures import draw_measures_png, draw_nearest_png, draw_reference_png, draw_synthetic_png
+from training.validation.figure_sections import draw_figures
+from training.validation.figure_separability import most_telling_band
+from training.validation.findings import list_findings
 from training.validation.left_right import left_right_metric
 from training.validation.mean_counts import MEAN_COUNTS_RATIO
 from training.validation.p_values import LEFT_RIGHT_P, MEAN_COUNTS_P
 from training.validation.panel import Validation
+from training.validation.sample_sizes import describe_sample_sizes
 from training.validation.simulators import compare_simulators, describe_source
+from training.validation.thresholds import threshold_rows
 
 LIMITS = (
     "MC, LR and principal scores are conditioned on: their agreement is by construction and proves no realism.",
@@ -49,22 +55,32 @@ def write_report(validation: Validation, manifest: Manifest, gates: GateReport, 
 def render_report(validation: Validation, manifest: Manifest, gates: GateReport) -> str:
     """Return the report as HTML that needs no other file."""
     environment = Environment(
-        loader=PackageLoader("training.validation", "."), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("training.validation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["number"] = format_number
-    panel, trained = validation.panel, manifest.training_cohort
+    environment.filters |= {"number": format_number, "words": in_words}
+    panel, trained, comparison = validation.panel, manifest.training_cohort, validation.comparison
     return environment.get_template("report.html.jinja").render(
         panel=panel,
         manifest=manifest,
         gates=gates,
+        findings=list_findings(panel),
+        conditioned=name_conditioned(comparison.conditioned),
         paper_rows=build_paper_rows(panel),
-        cells=_cell_sizes(panel),
-        figures=_draw_figures(validation, manifest),
+        threshold_rows=threshold_rows(panel),
+        band=most_telling_band(panel),
+        sizes=describe_sample_sizes(comparison),
+        figures={name: _embed(figure) for name, figure in draw_figures(validation, manifest).items()},
+        measurements=_by_metric(panel),
         limits=LIMITS,
         cohort=describe_cohort(panel),
         compared_with=describe_source(panel.cohort_source, panel.cohort_simulator_version),
         trained_on=describe_source(trained.source, trained.simulator_version),
         simulators=compare_simulators(manifest, panel),
+        floor_note=comparison.floor_note,
     )
 
 
@@ -74,8 +90,26 @@ def describe_cohort(panel: Panel) -> str:
 
 
 def format_number(value: float | None) -> str:
-    """Four significant digits, or a dash."""
-    return "–" if value is None else f"{value:.4g}"
+    """Three significant digits, or a dash."""
+    if value is None:
+        return "–"
+    words = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return words.replace("-", "−")
+
+
+def in_words(metric: str) -> str:
+    """Turn the name of a metric into words."""
+    words = metric.replace("left_right", "left/right").replace("_", " ")
+    for plain, spelled in (("c2st", "C2ST"), (" auc", " AUC"), ("mmd", "MMD"), (" sd ", " SD "), ("pca", "PCA")):
+        words = words.replace(plain, spelled)
+    return words.replace(" per metre", " cycles/m") if " band " in words else words
+
+
+def name_conditioned(conditioned: tuple[str, ...]) -> str:
+    """Say what is asked of the generator."""
+    names = [in_words(name) for name in conditioned if not name.startswith("score_")]
+    scores = len(conditioned) - len(names)
+    return ", ".join([*names, *([f"{scores} principal scores"] if scores else [])]) or "the condition alone"
 
 
 def build_paper_rows(panel: Panel) -> list[PaperRow]:
@@ -105,35 +139,14 @@ def build_paper_rows(panel: Panel) -> list[PaperRow]:
     return [*mean_counts, *left_right]
 
 
-def _cell_sizes(panel: Panel) -> list[tuple[str, int, int]]:
-    """Slices of either side by condition."""
-    sizes = []
-    for condition in CONDITIONS:
-        measured = panel.find("mean_counts_ratio", str(condition))
-        sizes.append(
-            (str(condition), measured.slices_synthetic, measured.slices_reference)
-            if measured
-            else (str(condition), 0, 0)
-        )
-    return sizes
+def _by_metric(panel: Panel) -> Iterator[tuple[str, list[Measurement]]]:
+    """Return measurements of one metric together, in the order they were made."""
+    order = {metric: place for place, metric in enumerate(dict.fromkeys(one.metric for one in panel.measurements))}
+    ordered = sorted(panel.measurements, key=lambda one: order[one.metric])
+    for metric, group in groupby(ordered, key=lambda one: one.metric):
+        yield metric, list(group)
 
 
-def _draw_figures(validation: Validation, manifest: Manifest) -> list[tuple[str, str]]:
-    comparison, source = validation.comparison, validation.panel.cohort_source
-    unit = manifest.training_cohort.intensity_unit
-    brightest = float(comparison.synthetic.counts.max())
-    drawn = [
-        (
-            f"Mean counts and left/right ratio per condition ({source} cohort)",
-            draw_measures_png(comparison, source=source, unit=unit),
-        ),
-        ("Synthetic slices", draw_synthetic_png(comparison.synthetic, unit=unit)),
-        (
-            f"Reference slices ({source} cohort)",
-            draw_reference_png(comparison.reference, source=source, unit=unit, max_counts=brightest),
-        ),
-    ]
-    nearest = draw_nearest_png(comparison)
-    if nearest is not None:
-        drawn.append((f"Nearest training slices ({source} cohort)", nearest))
-    return [(caption, base64.b64encode(png).decode()) for caption, png in drawn]
+def _embed(figure: bytes) -> str:
+    kind = "png" if figure.startswith(b"\x89PNG") else "svg+xml"
+    return f"data:image/{kind};base64,{base64.b64encode(figure).decode()}"

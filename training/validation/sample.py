@@ -9,10 +9,12 @@ from multiprocessing import get_context
 import numpy as np
 from numpy.typing import NDArray
 
-from spect.errors import SlicesError
-from spect.features import compute_features
-from spect.outline import trace_outline
+from cohort.description.measuring import THRESHOLDS
+from spect.errors import QuantificationError, SlicesError
+from spect.features import describe_slice
+from spect.quantify import DEFAULT_THRESHOLD, Regions, check_measurable, mask_regions, measure, require_regions
 from spect.slices import Counts
+from training.validation.standard_space import StandardSlice, to_standard_space
 
 Vector = NDArray[np.float64]
 
@@ -29,11 +31,12 @@ class Sample:
     condition_index: NDArray[np.int64]  # (n,), Condition.index
     patient: NDArray[np.str_]  # (n,); a synthetic slice is its own patient
     outlines: NDArray[np.bool_]  # (n, m, m)
-    measures: Mapping[str, Vector]  # the features and the outline's area, each (n,)
+    standard: StandardSlice  # (n, 48, 40), the slices in `standard_space`
+    measures: Mapping[str, Vector]  # the features, the outline's area and what is read at each threshold, each (n,)
     pixel_spacing_mm: float
 
     def __post_init__(self) -> None:
-        sizes = {len(self.counts), len(self.condition_index), len(self.patient), len(self.outlines)}
+        sizes = {len(self.counts), len(self.condition_index), len(self.patient), len(self.outlines), len(self.standard)}
         sizes |= {len(values) for values in self.measures.values()}
         if len(sizes) != 1:
             raise SlicesError(f"every array of a sample needs one entry a slice, got lengths {sorted(sizes)}")
@@ -48,21 +51,48 @@ class Sample:
             condition_index=self.condition_index[rows],
             patient=self.patient[rows],
             outlines=self.outlines[rows],
+            standard=self.standard[rows],
             measures={name: values[rows] for name, values in self.measures.items()},
             pixel_spacing_mm=self.pixel_spacing_mm,
         )
 
 
-Measured = tuple[dict[str, Vector], NDArray[np.bool_]]
+Measured = tuple[dict[str, Vector], NDArray[np.bool_], StandardSlice]
+
+
+def log_ratio_at(threshold: float) -> str:
+    """Name of the log left/right ratio read at a threshold."""
+    return f"log_left_right_ratio_at_{round(100 * threshold)}_percent"
+
+
+def mask_counts_at(threshold: float) -> str:
+    """Name of the mean counts in the mirror union at a threshold."""
+    return f"mean_counts_in_mask_at_{round(100 * threshold)}_percent"
 
 
 def measure_counts(counts: Counts, pixel_spacing_mm: float) -> Measured:
-    """Features, outline area and outlines of counts (n, m, m), on this core."""
-    measures = dict(compute_features(counts, pixel_spacing_mm=pixel_spacing_mm))
-    traced = [trace_outline(one, pixel_spacing_mm) for one in counts]
-    outlines = np.stack([found.mask for found in traced if found is not None])  # the features need an outline too
-    measures[OUTLINE_AREA] = outlines.sum(axis=(1, 2)) * pixel_spacing_mm**2
-    return measures, outlines
+    """Measures, outlines and standard slices of counts (n, m, m), on this core; outline and midline are found once."""
+    stack = check_measurable(counts, pixel_spacing_mm=pixel_spacing_mm)
+    rows, outlines, standard = [], [], []
+    for index, one in enumerate(stack):
+        regions = require_regions(index, one, pixel_spacing_mm, DEFAULT_THRESHOLD)
+        rows.append(_measure_slice(index, one, regions))
+        outlines.append(regions.outline.mask)
+        standard.append(to_standard_space(one, regions))
+    measures = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
+    return measures, np.stack(outlines), np.stack(standard)
+
+
+def _measure_slice(index: int, counts: NDArray[np.float32], regions: Regions) -> dict[str, float]:
+    row = {**describe_slice(counts, regions), OUTLINE_AREA: regions.outline.area_mm2}
+    for threshold in THRESHOLDS:
+        masked = mask_regions(counts, regions.outline, regions.midline, threshold)
+        if masked is None:
+            raise QuantificationError(f"slice {index}: a hemisphere without counts above {threshold:g} of the slice's")
+        measured = measure(masked, counts)
+        row[log_ratio_at(threshold)] = float(np.log(measured.left_right_ratio))
+        row[mask_counts_at(threshold)] = measured.mean_counts_in_mask
+    return row
 
 
 def measure_sample(
@@ -85,8 +115,9 @@ def measure_sample(
         counts=counts,
         condition_index=condition_index,
         patient=patient,
-        outlines=np.concatenate([outlines for _, outlines in parts]),
-        measures={name: np.concatenate([measures[name] for measures, _ in parts]) for name in parts[0][0]},
+        outlines=np.concatenate([outlines for _, outlines, _ in parts]),
+        standard=np.concatenate([standard for _, _, standard in parts]),
+        measures={name: np.concatenate([measures[name] for measures, _, _ in parts]) for name in parts[0][0]},
         pixel_spacing_mm=pixel_spacing_mm,
     )
 
