@@ -21,7 +21,7 @@ from registry.followed_directory import FollowedDirectory
 from registry.policy import Policy, load_policy
 from registry.promotion import check_admitted, describe_alias
 from registry.store import MANIFEST_TAG, ModelStore
-from spect.errors import BundleError, FollowError, InferenceError, InvalidOutputError, RegistryError
+from spect.errors import AdmissionError, BundleError, FollowError, InferenceError, InvalidOutputError, RegistryError
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def follow_once(
     Raises
     ------
     RegistryError
-        If MLflow is away, the alias is not set, or the policy refuses how it was set.
+        If MLflow is away, the alias is not set, or (`AdmissionError`) the policy refuses how it was set.
     FollowError
         If the directory cannot be written, or another process follows into it.
     BundleError, InferenceError, InvalidOutputError
@@ -148,6 +148,8 @@ def _tell(followed: Followed, alias: str, directory: Path, metrics: FollowMetric
 
 def find_reason(error: Exception) -> FailureReason:
     """Return which part failed, as a metric's label."""
+    if isinstance(error, AdmissionError):
+        return "gates"
     if isinstance(error, RegistryError):
         return "registry"
     return "directory" if isinstance(error, FollowError) else "bundle"

@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 from registry.bundle.promotion_note import PromotionNote
 from spect.errors import ConfigurationError
 
-# registry: MLflow is away, the alias is not set, or the policy refuses how it was set; bundle: what came does not
-# verify or cannot be served; directory: it cannot be written, is full, or another process follows into it.
-FailureReason = Literal["registry", "bundle", "directory"]
+# registry: MLflow is away, or the alias is not set; gates: the policy refuses how it was set; bundle: what came does
+# not verify or cannot be served; directory: it cannot be written, is full, or another process follows into it.
+FailureReason = Literal["registry", "gates", "bundle", "directory"]
 FAILURE_REASONS: tuple[FailureReason, ...] = get_args(FailureReason)
 
 

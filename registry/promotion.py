@@ -21,7 +21,7 @@ from registry.gates import GateReport, judge_bundle
 from registry.history import INTENT, LOG_PREFIX, OUTCOME, History, LogEntry, Outcome, parse_history
 from registry.policy import Policy, load_policy
 from registry.store import CANDIDATE, CHAMPION, GATES_TAG, PROMOTION_TAG, ModelStore
-from spect.errors import BundleError, ConfigurationError, GateError, RegistryError
+from spect.errors import AdmissionError, BundleError, ConfigurationError, GateError, RegistryError
 
 MAX_REASON = 500  # characters; it is a line in a table and a header of the service
 
@@ -43,9 +43,9 @@ def describe_alias(store: ModelStore, alias: str) -> PromotionNote | None:
 
 
 def check_admitted(note: PromotionNote, policy: Policy) -> None:
-    """Raise `RegistryError` for a champion set by hand where the policy demands the gates or a recorded override."""
+    """Raise `AdmissionError` for a champion set by hand where the policy demands the gates or a recorded override."""
     if policy.require_gates and note.promotion == "outside":
-        raise RegistryError(
+        raise AdmissionError(
             f"version {note.version} is champion outside the gates ({note.reason}), which the policy refuses "
             f"(require_gates: true); run `synspect registry promote {note.version}`, or `synspect registry rollback`"
         )

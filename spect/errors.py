@@ -73,6 +73,10 @@ class RegistryError(SynspectError):
     """MLflow is unreachable, or does not hold what was asked for."""
 
 
+class AdmissionError(RegistryError):
+    """A champion that the policy does not admit: set by hand where it requires the gates."""
+
+
 class FollowError(SynspectError):
     """A followed directory that cannot be kept: not writable, full, or kept by another process."""
 

@@ -21,7 +21,7 @@ from registry.followed_directory import FollowedDirectory
 from registry.policy import load_policy
 from registry.promotion import judge_version, promote, rollback
 from registry.store import CANDIDATE, CHAMPION, ModelStore
-from spect.errors import BundleError, FollowError, InvalidOutputError, RegistryError
+from spect.errors import AdmissionError, BundleError, FollowError, InvalidOutputError, RegistryError
 from tests.support.follower_process import run_follower, serving_process
 from tests.support.tiny_bundle import build_tiny_bundle, unbounded_graph
 
@@ -103,7 +103,7 @@ def test_a_champion_set_by_hand_is_not_followed_where_the_policy_requires_gates(
     second = store.register_bundle(build_tiny_bundle(tmp_path / "second", card="# second\n"))
     store.set_alias(CHAMPION, second)
 
-    with pytest.raises(RegistryError, match="version 2 is champion outside the gates"):
+    with pytest.raises(AdmissionError, match="version 2 is champion outside the gates"):
         follow_once(store, CHAMPION, directory, policy=policy)
     assert load_bundle(directory).version == "1"
 
@@ -387,11 +387,14 @@ def test_failures_are_counted_by_their_reason_and_a_success_says_what_is_held(
     store: ModelStore, directory: Path, tmp_path: Path
 ) -> None:
     metrics, stop = FollowMetrics(), threading.Event()
-    looks = iter(["away", "open", "broken", "taken", "there"])
+    looks = iter(["away", "by hand", "open", "broken", "taken", "there"])
 
     def open_store() -> ModelStore:
-        if next(looks) == "away":
+        look = next(looks)
+        if look == "away":
             raise RegistryError("MLflow is away")
+        if look == "by hand":
+            raise AdmissionError("set by hand")
         return LookingStore(store.uri)
 
     class LookingStore(ModelStore):

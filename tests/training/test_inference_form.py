@@ -48,7 +48,7 @@ def _inputs(generator: Generator, n: int) -> tuple[torch.Tensor, torch.Tensor, t
 )
 def test_the_inference_form_computes_the_same_image(changes: dict[str, int]) -> None:
     generator = _generator(**changes)
-    inputs = _inputs(generator, 8)
+    inputs = _inputs(generator, 3)
 
     difference = (to_inference_form(generator)(*inputs) - generator(*inputs)).abs().max()
 
