@@ -17,11 +17,11 @@ import onnxruntime
 import torch
 
 from spect.sampling import GeneratorInputs
-from training.config import preset
 from training.export import MODEL_RANGE, write_graph
 from training.inference_form import to_inference_form
 from training.machine import describe_cpu
 from training.networks import INPUT_NAMES, OUTPUT_NAME, Generator
+from training.presets import preset
 
 BATCHES = (1, 32)
 SLICES_A_REPEAT = 16

@@ -1,6 +1,6 @@
 """Our training step against a plain float32 loop of the same networks, side by side on this machine.
 
-    python benchmarks/training.py COHORT [--matrix 64] [--width 16] [--batch 16] [--seconds 50]
+    python benchmarks/training_speed.py COHORT [--matrix 64] [--width 16] [--batch 16] [--seconds 50]
 
 The plain loop is what one would write first: the networks of the preset in float32, memory as it comes, no Fabric, no
 autocast; the same batches, augmentation, losses, R1 interval, quantity term and averaging. Both take turns in short
