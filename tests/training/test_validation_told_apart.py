@@ -61,6 +61,14 @@ def test_the_network_reports_all_conditions_and_every_pattern_with_null_and_floo
     assert all(m.low <= m.value <= m.high for m in measured.values())
 
 
+def test_the_network_sees_as_many_synthetic_as_reference_slices_of_each_condition() -> None:
+    comparison = honest_comparison()
+    few = comparison.reference.take(np.flatnonzero(np.arange(len(comparison.reference)) % 40 < 10))
+    measured = {m.cell: m for m in measure_convolutional_classifier(replace(comparison, reference=few), images=64)}
+    assert measured["all"].slices_synthetic == measured["all"].slices_reference == 80
+    assert measured["normal"].slices_synthetic == 30
+
+
 def test_folds_share_no_patient_and_hold_both_samples() -> None:
     first, second = honest_sample(), reference_sample()
     twice = np.array([f"p{row // 2}" for row in range(len(first))])
