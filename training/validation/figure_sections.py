@@ -10,6 +10,7 @@ from training.validation.figure_separability import draw_frequency_bands, draw_s
 from training.validation.figure_territories import draw_territories
 from training.validation.figure_variety import draw_component_spreads, draw_nearest_distances
 from training.validation.figures import (
+    brightest_shown,
     draw_mean_slices_png,
     draw_measures,
     draw_nearest_png,
@@ -38,9 +39,9 @@ def draw_figures(validation: Validation, manifest: Manifest) -> dict[str, bytes]
         "nearest_distances": draw_nearest_distances(comparison),
     }
     figures = {name: to_svg(figure) for name, figure in drawn.items() if figure is not None}
-    figures["synthetic"] = draw_synthetic_png(comparison.synthetic, unit=unit)
+    brightest = brightest_shown(comparison.synthetic, comparison.reference)
+    figures["synthetic"] = draw_synthetic_png(comparison.synthetic, unit=unit, max_counts=brightest)
     if panel.cohort_source == SIMULATED:
-        brightest = float(comparison.synthetic.counts.max())
         figures["reference"] = draw_reference_png(
             comparison.reference, source=panel.cohort_source, unit=unit, max_counts=brightest
         )

@@ -25,10 +25,10 @@ def draw_component_spreads(comparison: Comparison) -> Figure:
     axes.axhspan(*BAND, color=MARGIN_COLOR, linewidth=0, zorder=0)
     axes.axhline(1, color="0.6", linewidth=0.8, zorder=1)
     axes.plot(
-        numbers, floor, color=FLOOR_COLOR, marker="D", markerfacecolor="white", markersize=4.5, linewidth=0, zorder=2
+        numbers, floor, color=FLOOR_COLOR, marker="D", markerfacecolor="white", markersize=4.5, linewidth=0, zorder=4
     )
-    axes.plot(numbers, halves, color=NULL_COLOR, marker="_", markersize=9, markeredgewidth=2, linewidth=0, zorder=2)
-    axes.bar(numbers, judged - 1, bottom=1, width=0.5, color=SYNTHETIC_COLOR, alpha=0.9, zorder=3)
+    axes.plot(numbers, halves, color=NULL_COLOR, marker="_", markersize=9, markeredgewidth=2, linewidth=0, zorder=3)
+    axes.bar(numbers, judged - 1, bottom=1, width=0.6, color=SYNTHETIC_COLOR, alpha=0.75, zorder=2)
     axes.set_xticks(numbers)
     axes.set_xlabel("principal component of the reference slices", fontsize=9)
     axes.set_ylabel("SD ratio", fontsize=9)

@@ -69,7 +69,13 @@ def _central_values(values: Vector) -> Vector:
     return np.asarray(values[(values >= low) & (values <= high)])
 
 
-def draw_synthetic_png(synthetic: Sample, *, unit: str) -> bytes:
+def brightest_shown(*samples: Sample) -> float:
+    """Return the brightest pixel of the slices that are drawn of these samples: one scale for all of them."""
+    shown = [_first_slices(sample, condition) for sample in samples for condition in CONDITIONS]
+    return max(float(slices.max()) for slices in shown if len(slices))
+
+
+def draw_synthetic_png(synthetic: Sample, *, unit: str, max_counts: float | None = None) -> bytes:
     """Draw the first synthetic slices of each condition."""
     return labelled_rows_png(
         {str(condition): _first_slices(synthetic, condition) for condition in CONDITIONS},
@@ -77,6 +83,7 @@ def draw_synthetic_png(synthetic: Sample, *, unit: str) -> bytes:
         pixel_spacing_mm=synthetic.pixel_spacing_mm,
         unit=unit,
         source="synthetic",
+        max_counts=max_counts,
     )
 
 

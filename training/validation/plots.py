@@ -10,14 +10,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 SYNTHETIC_COLOR = "#c2410c"
 REFERENCE_COLOR = "#1d4ed8"
 NULL_COLOR = "#4b5563"
 FLOOR_COLOR = "#7c3aed"
 MARGIN_COLOR = "#dcfce7"
-FAINT = "#d1d5db"
+PLAIN_RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 
 DOTS_PER_INCH = 110
 _HASH_SALT = "synspect"  # the same figure gives the same file
@@ -46,7 +46,7 @@ def quieten(axes: Axes) -> None:
 
 def show_plain_ticks(axis: Axis) -> None:
     """Write the ticks of a logarithmic axis of ratios as plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(FixedLocator(PLAIN_RATIOS))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

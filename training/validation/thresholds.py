@@ -49,8 +49,8 @@ def threshold_rows(panel: Panel) -> list[tuple[str, str, dict[float, Measurement
     rows: list[tuple[str, str, dict[float, Measurement | None]]] = []
     for pattern in Pattern:
         at = {threshold: panel.find(mean_counts_metric_at(threshold), pattern) for threshold in THRESHOLDS}
-        rows.append(("mean counts in the mask, ratio", pattern.value, at))
+        rows.append(("mean counts in mask, ratio", pattern.value, at))
     for pattern in Pattern:
         at = {threshold: panel.find(left_right_metric_at(pattern, threshold), pattern) for threshold in THRESHOLDS}
-        rows.append(("log left/right ratio, difference", pattern.value, at))
+        rows.append(("log left/right, difference", pattern.value, at))
     return rows
