@@ -1,6 +1,5 @@
 """From a run to a released bundle: export, validate what was exported, profile, card, bundle, registered version."""
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from training.own_output import measure_own_output
 from training.reporting import read_metrics
 from training.run import RunDirectory, RunRecord
 from training.staging import StagedModel, describe_training_cohort, judge_panel, load_training_cohort, stage_run
-from training.tracking import replay, track_release
+from training.tracking import replay, track_panel
 from training.validation.figures import draw_measures_png, draw_synthetic_png
 from training.validation.panel import Validation, validate_model
 from training.validation.report import render_report
@@ -37,7 +36,6 @@ from training.validation.samples import FULL, SliceNumbers, select_reference
 
 SYNTHETIC_FIGURE = "figures/synthetic.png"
 MEASURES_FIGURE = "figures/measures.png"
-REPORT_NAME = "validation.html"
 
 Progress = Callable[[str, int, int], None]
 
@@ -123,8 +121,8 @@ def release(
     version = None
     if store is not None:
         run_id = replay(run)
+        track_panel(run_id, validation.panel.measurements)
         report = render_report(validation, bundle.manifest, gates)
-        _track(run_id, bundle, validation.panel, report)
         version = register_release(store, bundle, mlflow_run_id=run_id, report_html=report)
     return Release(bundle=bundle, gates=gates, version=version)
 
@@ -228,17 +226,6 @@ def _write(
         MEASURES_FIGURE: draw_measures_png(comparison, source=panel.cohort_source, unit=profile.intensity_unit),
     }
     return write_bundle(files, manifest.model_dump(exclude={"files"}), destination), gates
-
-
-def _track(run_id: str, bundle: Bundle, panel: Panel, report_html: str) -> None:
-    """Put the panel, the card, the figures and the HTML report beside the run's training in MLflow."""
-    with tempfile.TemporaryDirectory() as directory:
-        files = Path(directory)
-        for name in (PANEL_NAME, CARD_NAME, SYNTHETIC_FIGURE, MEASURES_FIGURE):
-            (files / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(bundle.path / name, files / name)
-        (files / REPORT_NAME).write_text(report_html, encoding="utf-8")
-        track_release(run_id, panel.measurements, files=files)
 
 
 def find_training_speed(run: RunDirectory) -> float | None:

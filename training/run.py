@@ -47,7 +47,6 @@ class RunRecord:
     git_commit: str
     precision: str
     created_at: str
-    cohort_name: str = ""
     changed_settings: Mapping[str, Any] = field(default_factory=dict)  # where they are not the preset's
     machine: str = "not recorded"  # where it was started; runs of before did not say
 
@@ -60,8 +59,7 @@ class RunRecord:
     def from_dict(cls, values: Mapping[str, Any]) -> "RunRecord":
         """Rebuild from `to_dict`; raise `RunError` on missing or unknown entries."""
         try:
-            # Runs of the first synspect had presets alone, and named their cohort by its path.
-            before = {"cohort_name": Path(values["cohort_path"]).name, "changed_settings": {}}
+            before: dict[str, Any] = {"changed_settings": {}}  # runs of the first synspect had presets alone
             return cls(**{**before, **values, "config": TrainingConfig.from_dict(values["config"])})
         except (KeyError, TypeError, ConfigurationError) as error:
             raise RunError(f"the run's configuration cannot be used: {error}") from None

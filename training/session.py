@@ -238,7 +238,6 @@ def _record(wanted: NewRun, name: str, cohort: Cohort, prepared: Prepared, preci
         git_commit=git_commit(),
         precision=precision,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        cohort_name=description.name,
         changed_settings=wanted.config.differences(PRESETS[wanted.preset]) if wanted.preset in PRESETS else {},
         machine=describe_machine(),
     )

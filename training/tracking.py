@@ -164,24 +164,18 @@ def replay(run: RunDirectory) -> str:
     return marker.run_id
 
 
-def track_release(run_id: str, measurements: Iterable[Measurement], *, files: Path) -> None:
-    """Add to a run what a release found: the panel's numbers, and its report, card and figures as artifacts.
+def track_panel(run_id: str, measurements: Iterable[Measurement]) -> None:
+    """Add the numbers of a release's panel to its run; report, card and figures lie with the registered model.
 
     Raises
     ------
     RegistryError
         MLflow is unreachable.
     """
+    values = {f"panel/{one.metric}/{one.cell}": one.value for one in measurements if one.value is not None}
     with _mlflow_errors():
-        client = open_client(tracking_uri())
-        tracker = MlflowTracker(client, run_id)
-        values = {
-            f"panel/{measured.metric}/{measured.cell}": measured.value
-            for measured in measurements
-            if measured.value is not None
-        }
-        tracker.log({**values, UNIX_TIME: time.time()}, at=0)
-        client.log_artifacts(run_id, str(files), artifact_path="release")
+        tracker = MlflowTracker(open_client(tracking_uri()), run_id)
+    tracker.log({**values, UNIX_TIME: time.time()}, at=0)
 
 
 def _ending(run: RunDirectory) -> tuple[End, str | None] | None:
@@ -288,7 +282,7 @@ def _tags(record: RunRecord) -> dict[str, str]:
         "preset": record.preset,
         "dataset": record.dataset,
         "changed_settings": changed or "none",
-        "cohort": record.cohort_name,
+        "cohort": f"{record.cohort_source}-{record.cohort_fingerprint[:8]}",
         "cohort_fingerprint": record.cohort_fingerprint,
         "git_commit": record.git_commit,
         "mlflow.note.content": _describe(record),

@@ -17,9 +17,11 @@ ADMIN_PASSWORD = "of-this-test-1234"  # noqa: S105 — of the user admin, where 
 
 
 @contextmanager
-def running_mlflow_server(directory: Path, *, database: str | None = None, app: str | None = None) -> Iterator[str]:
+def running_mlflow_server(
+    directory: Path, *, database: str | None = None, app: str | None = None, port: int = 5000
+) -> Iterator[str]:
     """Yield the address of a server that keeps its artifacts in `directory` and hands them out itself."""
-    port = find_free_port(preferred=5000)
+    port = find_free_port(preferred=port)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", database or f"sqlite:///{directory / 'server.db'}"]
     command += ["--artifacts-destination", str(directory / "artifacts")]

@@ -12,7 +12,7 @@ from spect.errors import RegistryError
 from tests.support.tiny_training import TINY
 from training.reporting import DIED, JsonlTracker, TrackerGroup, read_metrics
 from training.run import RunDirectory, RunRecord
-from training.tracking import LiveTracker, MlflowTracker, replay, track_release
+from training.tracking import LiveTracker, MlflowTracker, replay, track_panel
 
 PICTURE = b"\x89PNG\r\n\x1a\n"
 
@@ -37,7 +37,6 @@ def _record(name: str) -> RunRecord:
         git_commit="c" * 40,
         precision="32-true",
         created_at="2026-01-01T00:00:00+00:00",
-        cohort_name="private",
         changed_settings={"lecam_weight": 0.0, "texture_matrix": None},
     )
 
@@ -242,19 +241,17 @@ def test_a_run_that_is_being_trained_is_not_ended_by_a_replay(run: RunDirectory,
     assert MlflowClient(tracking_uri=mlflow_uri).get_run(tracker.run_id).info.status == "RUNNING"
 
 
-def test_runs_are_found_by_preset_and_cohort_and_lie_in_an_experiment_of_both(
-    run: RunDirectory, mlflow_uri: str
-) -> None:
+def test_runs_are_found_by_preset_cohort_and_what_was_changed(run: RunDirectory, mlflow_uri: str) -> None:
     from mlflow import MlflowClient
 
     _finish(run)
     run_id = replay(run)
     client = MlflowClient(tracking_uri=mlflow_uri)
-    experiment = client.get_experiment_by_name("synspect-tiny-simulated-ffffffff")
-    query = "tags.preset = 'tiny' and tags.cohort = 'private' and tags.dataset = 'A'"
-    found = client.search_runs([experiment.experiment_id], query)
-    assert [entry.info.run_id for entry in found] == [run_id]
-    assert found[0].data.tags["changed_settings"] == "lecam_weight=0.0 texture_matrix=None"
+    experiment = client.get_run(run_id).info.experiment_id
+    query = "tags.preset = 'tiny' and tags.cohort = 'simulated-ffffffff' and tags.dataset = 'A'"
+    (found,) = client.search_runs([experiment], query)
+    assert found.info.run_id == run_id
+    assert found.data.tags["changed_settings"] == "lecam_weight=0.0 texture_matrix=None"
 
 
 def test_a_live_run_shows_how_busy_the_machine_is_and_when_it_was(run: RunDirectory, mlflow_uri: str) -> None:
@@ -283,21 +280,17 @@ def test_a_roll_back_is_noted_and_what_is_done_again_is_dropped(run: RunDirector
     assert tags["rolled_back_at_48"] == "to 16 images: margin is nan"
 
 
-def test_a_release_adds_its_panel_and_its_files(run: RunDirectory, mlflow_uri: str, tmp_path: Path) -> None:
+def test_a_release_adds_the_numbers_of_its_panel(run: RunDirectory, mlflow_uri: str) -> None:
     from mlflow import MlflowClient
 
     _finish(run)
     run_id = replay(run)
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "validation.html").write_text("<p>the report</p>")
     measured = [
         Measurement(metric="mean_counts_ratio", cell="normal", value=0.99),
         Measurement(metric="memorised_ratio", cell="all", value=None),
     ]
-    track_release(run_id, measured, files=tmp_path / "files")
-    client = MlflowClient(tracking_uri=mlflow_uri)
-    metrics = client.get_run(run_id).data.metrics
+    track_panel(run_id, measured)
+    metrics = MlflowClient(tracking_uri=mlflow_uri).get_run(run_id).data.metrics
     assert {name: value for name, value in metrics.items() if name.startswith("panel/")} == {
         "panel/mean_counts_ratio/normal": 0.99
     }
-    assert [item.path for item in client.list_artifacts(run_id, "release")] == ["release/validation.html"]
