@@ -36,6 +36,7 @@ from training.step import ANCHOR_DECAY, Stepper
 
 WARM_UP_STEPS = 3
 ROUNDS = 6
+QUIET_LOAD = 0.5
 
 
 def main() -> None:
@@ -46,7 +47,10 @@ def main() -> None:
     precision = preferred_precision()
     ours = OurLoop(prepared, config, precision)
     plain = PlainLoop(prepared, config)
-    print(f"machine: {_name_machine()}, load {os.getloadavg()[0]:.1f} at the start")
+    load = os.getloadavg()[0]
+    print(f"machine: {_name_machine()}, load {load:.1f} at the start")
+    if load > QUIET_LOAD:
+        print("the machine is busy with something else: these figures are not to be quoted")
     print(f"{config.matrix} px, width {config.width}, batch {config.batch_size}; ours in {precision}, plain in float32")
     rates = _take_turns({"ours": ours.step, "plain": plain.step}, config.batch_size, arguments.seconds)
     for name, rate in rates.items():
