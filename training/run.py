@@ -59,8 +59,9 @@ class RunRecord:
     def from_dict(cls, values: Mapping[str, Any]) -> "RunRecord":
         """Rebuild from `to_dict`; raise `RunError` on missing or unknown entries."""
         try:
-            before: dict[str, Any] = {"changed_settings": {}}  # runs of the first synspect had presets alone
-            return cls(**{**before, **values, "config": TrainingConfig.from_dict(values["config"])})
+            # Older runs had presets alone, or named their cohort, which may be a site's name: it is not kept.
+            kept = {"changed_settings": {}} | {name: value for name, value in values.items() if name != "cohort_name"}
+            return cls(**kept | {"config": TrainingConfig.from_dict(values["config"])})
         except (KeyError, TypeError, ConfigurationError) as error:
             raise RunError(f"the run's configuration cannot be used: {error}") from None
 

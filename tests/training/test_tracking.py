@@ -54,6 +54,11 @@ def _finish(run: RunDirectory) -> None:
     run.set_status("finished")
 
 
+def test_an_older_run_is_read_without_the_name_of_its_cohort() -> None:
+    record = _record("run")
+    assert RunRecord.from_dict(record.to_dict() | {"cohort_name": "a site's own"}) == record
+
+
 def test_lines_after_the_checkpoint_are_dropped_on_resuming(run: RunDirectory) -> None:
     tracker = JsonlTracker(run)
     for at in (16, 32, 48):
