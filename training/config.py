@@ -79,6 +79,9 @@ class TrainingConfig:
     # Images after which a weight counts half in the released average; FastGAN's own leaves out the batch norms.
     averaging_half_life: int | None = 4_000
     averaging_ramp: float = 0.05  # early on the half-life is at most this share of the images seen
+    # The average's mean slices are brought to those of the training slices (training.mean_slice): a probe told slices
+    # of 80,000 images by a mottle that all of them shared.
+    corrects_mean_slices: bool = True
     # The released checkpoint: the best by the selection patients, or the last one.
     kept_checkpoint: Literal["best", "last"] = "best"
 
@@ -196,6 +199,7 @@ BEFORE: Mapping[str, Any] = {
     "adam_beta1": 0.0,
     "adam_beta2": 0.99,
     "reconstruction": "augmented",
+    "corrects_mean_slices": False,
     "kept_checkpoint": "best",
     "brightness": 0.0,
     "contrast": 0.0,
@@ -260,7 +264,7 @@ def _check_choice(name: str, kind: Any, value: object) -> None:  # noqa: ANN401 
     allowed = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if float in allowed:
         allowed = (*allowed, int)
-    if isinstance(value, bool) or not isinstance(value, allowed):
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, allowed):
         raise ConfigurationError(f"{name} must be {_in_words(kind)}, got {value!r}")
 
 
@@ -286,5 +290,5 @@ def _parse_assignment(assignment: str) -> tuple[str, Any]:
 def _in_words(kind: Any) -> str:  # noqa: ANN401 — a type
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(get_args(kind))
-    words = {int: "a whole number", float: "a number", types.NoneType: "none"}
+    words = {bool: "true or false", int: "a whole number", float: "a number", types.NoneType: "none"}
     return " or ".join(words[part] for part in get_args(kind) or (kind,))

@@ -21,6 +21,7 @@ from training.batches import BatchSource
 from training.checkpoint import averaged_contents, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig
 from training.devices import any_device, check_alike, check_devices, on_first
+from training.mean_slice import MeanSlices, correct_mean_slices
 from training.networks import Generator, build_networks
 from training.prepare import Prepared
 from training.quantities import DifferentiableQuantifier, emphasis_by_condition
@@ -77,6 +78,7 @@ class TrainingLoop:
         emphasis = torch.from_numpy(emphasis_by_condition(prepared.density)).to(fabric.device)
         self._stepper = Stepper(fabric, config, quantifier, emphasis)
         self._judge = SelectionJudge(prepared, config)
+        self._mean_slices = MeanSlices.of(prepared.slices.model_images[:, 0].numpy(), prepared.slices.condition)
         self._watch = Watch(config)
         self._grid_inputs = _grid_inputs(prepared, config)
         self._sums = _RunningMeans()
@@ -207,6 +209,8 @@ class TrainingLoop:
 
     def _validate(self, tracker: RunTracker) -> float:
         generator = recalibrated(self.networks.averaged, self._prepared.density)
+        if self._config.corrects_mean_slices:
+            correct_mean_slices(generator, self._mean_slices, self._prepared.density)
         values = self._judge.judge(generator)
         reported = {f"selection/{name}": value for name, value in values.items()} | {UNIX_TIME: time.time()}
         tracker.log(reported, at=self.images_seen)

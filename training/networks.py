@@ -87,6 +87,8 @@ class Generator(nn.Module):
     In eval mode an image depends on its own row only: batch norms use their stored statistics.
     """
 
+    mean_correction: Tensor  # (conditions, 1, m, m)
+
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
         width = config.width
@@ -116,6 +118,9 @@ class Generator(nn.Module):
             }
         )
         self.to_image = layers.conv(CHANNELS[config.matrix] * width, 1, 3, padding=1)
+        # Set by `training.mean_slice` when an average is made ready; nothing while the network learns.
+        self.register_buffer("mean_correction", torch.zeros(len(CONDITIONS), 1, config.matrix, config.matrix))
+        self.register_load_state_dict_pre_hook(_accept_uncorrected)  # type: ignore[no-untyped-call]
 
     def _build_mix(self, config: TrainingConfig, layers: Layers) -> tuple[nn.Module, int]:
         """Return what latents and condition go through before the first map, and how many numbers come out."""
@@ -153,7 +158,8 @@ class Generator(nn.Module):
             kept[resolution] = features
         # In float32: bfloat16 knows only some 250 steps up to 1, and mean counts would be rounded with them.
         with torch.autocast(device_type=features.device.type, enabled=False):
-            return torch.tanh(self.to_image(features.float()))
+            image = torch.tanh(self.to_image(features.float()))
+            return (image + self.mean_correction[condition]).clamp(-1, 1)
 
     def _split_latents(self, latents: Tensor) -> tuple[Tensor, Tensor | None]:
         """Latents of shape (n, latent_size), of unit second moment, and the texture map (n, 1, t, t)."""
@@ -167,6 +173,11 @@ class Generator(nn.Module):
         """Write the spectral norms into the weights, in place, so that the graph holds plain convolutions."""
         remove_parametrizations(self)
         return self
+
+
+def _accept_uncorrected(generator: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Complete the state of a checkpoint of before, when means were not corrected."""
+    state.setdefault(f"{prefix}mean_correction", torch.zeros_like(generator.get_buffer("mean_correction")))
 
 
 def _norm(config: TrainingConfig, channels: int) -> nn.Module:

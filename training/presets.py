@@ -55,6 +55,7 @@ PRESETS: dict[str, TrainingConfig] = {
         quantity_weight=0.0,
         projection_ramp_share=0.0,
         averaging_half_life=None,
+        corrects_mean_slices=False,
         kept_checkpoint="last",
         augmentation_probability=1.0,
         translation=0.125,
