@@ -1,21 +1,20 @@
 """Turn a batch into the bytes of an answer, in the format that was asked for."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from registry.bundle.served_model import ServedModel
 from serving.problems import NotAcceptableError
-from serving.schemas import Order
+from serving.schemas import Order, Portion
 from spect.errors import RequestError
+from spect.finishing import MEASURED
 from spect.formats import nifti, npy, npz, png
-from spect.quantify import quantify
-from spect.slices import SyntheticBatch, resample_to_matrix
-
-Measured = Mapping[str, NDArray[np.float64]]
+from spect.formats.heading import LABELS, Heading, Writer, join_parts
+from spect.slices import SyntheticBatch
 
 DEFAULT_FORMAT = "npz"
 NOTICE = "synthetic, research use only"
@@ -25,16 +24,17 @@ _MAX_JSON_SLICES = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """How one format is written and named."""
+    """How one format is written and named; a batch is written as its parts come, in memory bounded by one part."""
 
     media_type: str
     suffix: str
-    encode: Callable[[SyntheticBatch, Measured], bytes]
+    encode: Writer
     max_slices: int | None = None  # None: as many as a request may ask for
     also_accepted: tuple[str, ...] = ()
 
 
-def _to_json(batch: SyntheticBatch, measured: Measured) -> bytes:
+def _write_json(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[bytes]:
+    batch = join_parts(heading, parts)
     fields: dict[str, Any] = {
         "notice": NOTICE,
         "pixel_spacing_mm": batch.pixel_spacing_mm,
@@ -43,35 +43,57 @@ def _to_json(batch: SyntheticBatch, measured: Measured) -> bytes:
         "model_sha256": batch.model_sha256,
         "orientation": "row 0 anterior, patient's left on image right",
     }
-    fields |= {name: getattr(batch, name).tolist() for name in ("level", "pattern", "seed", "index")}
-    fields |= {name: values.tolist() for name, values in measured.items()}
-    return json.dumps(fields | {"counts": batch.counts.tolist()}, separators=(",", ":")).encode()
-
-
-def _to_png(batch: SyntheticBatch, _measured: Measured) -> bytes:
-    labels = zip(batch.level, batch.pattern, batch.index, strict=True)
-    captions = [f"{level} {pattern} {index}" for level, pattern, index in labels]
-    return png.contact_sheet_png(
-        batch.counts,
-        captions=captions,
-        title=f"seed {batch.seed[0]}, model {batch.model_version} ({batch.model_sha256[:8]})",
-        pixel_spacing_mm=batch.pixel_spacing_mm,
-        unit=batch.intensity_unit,
-    )
+    fields |= {name: getattr(batch, name).tolist() for name in LABELS}
+    fields |= {name: values.tolist() for name, values in batch.measured.items()}
+    yield json.dumps(fields | {"counts": batch.counts.tolist()}, separators=(",", ":")).encode()
 
 
 FORMATS: Mapping[str, Format] = {
     "npz": Format(
         media_type="application/x-npz",
         suffix=".npz",
-        encode=lambda batch, measured: npz.to_bytes(batch, measured=measured),
+        encode=npz.write,
         also_accepted=("application/zip", "application/octet-stream"),
     ),
-    "npy": Format(media_type="application/x-npy", suffix=".npy", encode=lambda batch, _: npy.to_bytes(batch.counts)),
-    "nifti": Format(media_type="application/x-nifti", suffix=".nii", encode=lambda batch, _: nifti.to_bytes(batch)),
-    "png": Format(media_type="image/png", suffix=".png", encode=_to_png, max_slices=png.MAX_SLICES),
-    "json": Format(media_type="application/json", suffix=".json", encode=_to_json, max_slices=_MAX_JSON_SLICES),
+    "npy": Format(media_type="application/x-npy", suffix=".npy", encode=npy.write),
+    "nifti": Format(media_type="application/x-nifti", suffix=".nii", encode=nifti.write),
+    "png": Format(media_type="image/png", suffix=".png", encode=png.write_sheet, max_slices=png.MAX_SLICES),
+    "json": Format(media_type="application/json", suffix=".json", encode=_write_json, max_slices=_MAX_JSON_SLICES),
 }
+
+
+def describe_generated(order: Order, model: ServedModel) -> Heading:
+    """Say what is known of an order's slices, as generated, before any of them is made."""
+    portions, manifest = order.portions, model.bundle.manifest
+    sizes = [portion.count for portion in portions]
+    return Heading(
+        level=np.repeat([portion.condition.level.value for portion in portions], sizes),
+        pattern=np.repeat([portion.condition.pattern.value for portion in portions], sizes),
+        seed=np.full(order.count, order.seed, dtype=np.int64),
+        index=np.concatenate([_indices(portion) for portion in portions]),
+        shape=(manifest.matrix, manifest.matrix),
+        pixel_spacing_mm=manifest.pixel_spacing_mm,
+        model_version=model.version,
+        model_sha256=model.bundle.sha256,
+        intensity_unit=manifest.training_cohort.intensity_unit,
+    )
+
+
+def describe_answer(order: Order, model: ServedModel) -> Heading:
+    """Say the same of its slices as they are answered: finished by `spect.finishing.finish_batch`."""
+    generated = describe_generated(order, model)
+    native = generated.shape[0]
+    matrix = order.matrix or native
+    return replace(
+        generated,
+        shape=(matrix, matrix),
+        pixel_spacing_mm=generated.pixel_spacing_mm * native / matrix,
+        measured=MEASURED if order.has_targets else (),
+    )
+
+
+def _indices(portion: Portion) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.arange(portion.start, portion.start + portion.count, dtype=np.int64)
 
 
 def choose_format(order: Order, accept: str | None) -> str:
@@ -123,23 +145,3 @@ def _to_quality(text: str) -> float:
 def _covers(media_range: str, media_type: str) -> bool:
     family = media_type.partition("/")[0]
     return media_range in {media_type, "*/*", f"{family}/*"}
-
-
-def finish_batch(batch: SyntheticBatch, order: Order) -> tuple[SyntheticBatch, Measured]:
-    """Measure a batch where a quantity was asked for, and resample it where another matrix was.
-
-    The measured quantities are those of the slices as generated.
-    """
-    measured: dict[str, NDArray[np.float64]] = {}
-    if order.has_targets:
-        quantities = quantify(batch.counts, pixel_spacing_mm=batch.pixel_spacing_mm)
-        measured = {"mean_counts": quantities.mean_counts, "left_right_ratio": quantities.left_right_ratio}
-    native = batch.counts.shape[-1]
-    if order.matrix in {None, native}:
-        return batch, measured
-    resampled = replace(
-        batch,
-        counts=resample_to_matrix(batch.counts, order.matrix),
-        pixel_spacing_mm=batch.pixel_spacing_mm * native / order.matrix,
-    )
-    return resampled, measured

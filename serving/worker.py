@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
-
 from registry.bundle.served_model import ServedModel, open_model
 from serving.batcher import MicroBatcher
 from serving.drift_monitor import DriftMonitor
 from serving.drift_sample import MonitorSettings
-from serving.encode import FORMATS, finish_batch
+from serving.encode import FORMATS, describe_generated
 from serving.metrics import ServiceMetrics
 from serving.problems import OverloadedError
-from serving.schemas import NO_TARGETS, Order, Portion
+from serving.schemas import NO_TARGETS, Order
 from serving.settings import ServiceSettings
 from serving.swap import ModelSlot
 from spect.errors import InvalidOutputError, QuantificationError
-from spect.slices import Counts, SyntheticBatch
+from spect.finishing import finish_batch
+from spect.formats.heading import write_whole
+from spect.slices import SyntheticBatch
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Worker:
                 portion.condition, seed=portion.seed, start=portion.start, targets=portion.targets
             )
         counts = await self.batcher.generate(model.generator, order.portions)
-        return label_batch(counts, order, model)
+        return describe_generated(order, model).part(counts)
 
     async def encode(self, name: str, order: Order, batch: SyntheticBatch) -> bytes:
         """Measure and resample a batch where the order asks for it, and write it, off the event loop."""
@@ -136,32 +136,11 @@ class Worker:
 
     def _finish_and_encode(self, name: str, order: Order, batch: SyntheticBatch) -> bytes:
         try:
-            finished, measured = finish_batch(batch, order)
+            finished = finish_batch(batch, measure=order.has_targets, matrix=order.matrix)
         except QuantificationError as error:
             self.metrics.count_invalid_slices("not_measurable", 1)
             raise InvalidOutputError(
                 f"a slice made for the asked quantities has no brain outline ({error}); ask for others",
                 reason="not_measurable",
             ) from None
-        return FORMATS[name].encode(finished, measured)
-
-
-def label_batch(counts: Counts, order: Order, model: ServedModel) -> SyntheticBatch:
-    """Put beside counts (n, rows, columns) what is needed to make each slice again."""
-    portions = order.portions
-    sizes = [portion.count for portion in portions]
-    return SyntheticBatch(
-        counts=counts,
-        level=np.repeat([portion.condition.level.value for portion in portions], sizes),
-        pattern=np.repeat([portion.condition.pattern.value for portion in portions], sizes),
-        seed=np.full(len(counts), order.seed, dtype=np.int64),
-        index=np.concatenate([_indices(portion) for portion in portions]),
-        pixel_spacing_mm=model.bundle.manifest.pixel_spacing_mm,
-        model_version=model.version,
-        model_sha256=model.bundle.sha256,
-        intensity_unit=model.bundle.manifest.training_cohort.intensity_unit,
-    )
-
-
-def _indices(portion: Portion) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.arange(portion.start, portion.start + portion.count, dtype=np.int64)
+        return write_whole(FORMATS[name].encode, finished)

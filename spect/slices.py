@@ -3,7 +3,8 @@
 Counts are float32 (n, rows, columns), >= 0; row 0 is anterior and the patient's left lies on image right.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,12 @@ class SyntheticBatch:
     model_version: str
     model_sha256: str
     intensity_unit: str = DEFAULT_UNIT
+    # (n,) each, as mean_counts: of the slices as generated, where a quantity was asked for
+    measured: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sizes = {len(array) for array in (self.counts, self.level, self.pattern, self.seed, self.index)}
+        arrays = (self.counts, self.level, self.pattern, self.seed, self.index, *self.measured.values())
+        sizes = {len(array) for array in arrays}
         if len(sizes) != 1:
             raise SlicesError(f"every array of a batch needs one entry a slice, got lengths {sorted(sizes)}")
 
@@ -71,7 +75,8 @@ class SyntheticBatch:
             name: np.concatenate([getattr(batch, name) for batch in batches])
             for name in ("counts", "level", "pattern", "seed", "index")
         }
-        return replace(first, **joined)
+        measured = {name: np.concatenate([batch.measured[name] for batch in batches]) for name in first.measured}
+        return replace(first, **joined, measured=measured)
 
 
 def mirror_left_right(counts: Counts) -> Counts:

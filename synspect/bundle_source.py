@@ -1,19 +1,20 @@
 """A bundle on disk answers as the service would: the same seed gives the same slices; needs ONNX Runtime, no torch."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from registry.bundle.directory import load_bundle
 from registry.bundle.generator import ReleasedGenerator
 from spect.conditions import CONDITIONS
-from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS
+from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS, Targets
 from spect.errors import RequestError
+from spect.finishing import finish_batch
 from spect.formats.npz import NOTICE
 from spect.profile import ReferenceProfile
 from spect.quantify import quantify
-from spect.slices import FIELD_MM, Counts, SyntheticBatch, resample_to_matrix
+from spect.slices import Counts, SyntheticBatch
 from synspect.source import Order
 
 
@@ -25,14 +26,11 @@ class BundleSource:
         self._generator = ReleasedGenerator(self._bundle, threads=threads)
 
     def generate(self, order: Order) -> SyntheticBatch:
-        """Generate on this machine, resampled where another matrix is asked for."""
+        """Generate on this machine; measured where a quantity is asked for, resampled where another matrix is."""
         batch = self._generator.generate(
             order.condition, seed=order.seed, start=order.start, count=order.count, targets=order.targets
         )
-        if order.matrix is None or order.matrix == self._bundle.manifest.matrix:
-            return batch
-        resampled = resample_to_matrix(batch.counts, order.matrix)
-        return replace(batch, counts=resampled, pixel_spacing_mm=FIELD_MM / order.matrix)
+        return finish_batch(batch, measure=order.targets != Targets(), matrix=order.matrix)
 
     def conditions(self) -> list[dict[str, Any]]:
         """Return the served conditions with their reference and the ranges that may be asked for."""

@@ -1,12 +1,13 @@
 """Read volumes and cut them at the three levels; read and write stacks of slices as NIfTI (x, y, 1, n)."""
 
+import io
 import json
 import logging
 import math
 import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from spect.conditions import Level
 from spect.errors import FormatError, SlicesError
 from spect.formats.field import check_pixel_spacing
+from spect.formats.heading import LABELS, Heading, check_parts
+from spect.formats.npy import to_values
 from spect.formats.parsed import ParsedSlices
 from spect.formats.planes import DEFAULT_MATRIX, DEFAULT_PLANES, MNI_CENTRE_MM, Volume, cut_planes
 from spect.formats.voxels import clean_counts
@@ -89,20 +92,32 @@ def read_slices(
     )
 
 
-def to_bytes(batch: SyntheticBatch) -> bytes:
-    """Encode a batch as an uncompressed NIfTI stack (x, y, 1, n), marked synthetic, its labels in a text extension."""
-    stack = np.ascontiguousarray(batch.counts[:, ::-1, ::-1].transpose(2, 1, 0)[:, :, None, :])
-    spacing = batch.pixel_spacing_mm
+def write(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[bytes]:
+    """Yield a batch as an uncompressed NIfTI stack (x, y, 1, n), marked synthetic, its labels in a text extension.
+
+    The slices lie on the slowest axis: those of unrelated synthetic patients are no volume.
+    """
+    yield _stack_header(heading)
+    for part in check_parts(heading, parts):
+        yield to_values(part.counts[:, ::-1, ::-1])
+
+
+def _stack_header(heading: Heading) -> bytes:
+    rows, columns = heading.shape
+    spacing = heading.pixel_spacing_mm
     affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:2, 3] = -spacing * (np.array(stack.shape[:2]) - 1) / 2
-    image = nibabel.Nifti1Image(stack, affine)
-    image.header.set_xyzt_units("mm")
-    version = f"model {batch.model_version} {batch.model_sha256[:12]}"
-    image.header["descrip"] = f"SYNTHETIC, research use only; synspect {version}".encode()[:79]
-    labels = {field: getattr(batch, field).tolist() for field in ("level", "pattern", "seed", "index")}
-    image.header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, json.dumps(labels).encode()))
-    encoded: bytes = image.to_bytes()
-    return encoded
+    affine[:2, 3] = -spacing * (np.array([columns, rows]) - 1) / 2
+    empty = np.broadcast_to(np.float32(0), (columns, rows, 1, len(heading)))  # of no memory: for its shape and type
+    header = nibabel.Nifti1Image(empty, affine).header
+    header.set_xyzt_units("mm")
+    header.set_slope_inter(1.0, 0.0)
+    version = f"model {heading.model_version} {heading.model_sha256[:12]}"
+    header["descrip"] = f"SYNTHETIC, research use only; synspect {version}".encode()[:79]
+    labels = {field: getattr(heading, field).tolist() for field in LABELS}
+    header.extensions.append(nibabel.nifti1.Nifti1Extension(_COMMENT, json.dumps(labels).encode()))
+    buffer = io.BytesIO()
+    header.write_to(buffer)
+    return buffer.getvalue().ljust(header.get_data_offset(), b"\0")
 
 
 def _load_image(source: Path | bytes, name: str, max_bytes: int) -> nibabel.Nifti1Image:

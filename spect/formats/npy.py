@@ -5,6 +5,7 @@ import math
 import threading
 import tokenize
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,8 +14,9 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from spect.errors import FormatError, SlicesError
+from spect.formats.heading import Heading, check_parts
 from spect.formats.parsed import ParsedSlices
-from spect.slices import Counts, check_counts
+from spect.slices import Counts, SyntheticBatch, check_counts
 
 MAX_BYTES = 4 * 2**30  # of counts in one file: 65,536 slices of 128 x 128, far above any cohort in one piece
 MAGIC = b"\x93NUMPY"
@@ -94,8 +96,20 @@ def read_counts(source: Path | bytes, *, name: str | None = None, max_bytes: int
         raise FormatError(f"{name}: {error}") from None
 
 
-def to_bytes(counts: Counts) -> bytes:
-    """Encode counts (n, rows, columns) as an .npy file; it has no room to say "synthetic": its name must."""
+def write_header(shape: tuple[int, ...], dtype: str = "<f4") -> bytes:
+    """Return what stands before the values of an array of this shape."""
     buffer = io.BytesIO()
-    np.save(buffer, counts, allow_pickle=False)
+    npy_format.write_array_header_1_0(buffer, {"descr": dtype, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
+
+
+def write(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[bytes]:
+    """Yield counts (n, rows, columns) as an .npy file; it has no room to say "synthetic": its name must."""
+    yield write_header((len(heading), *heading.shape))
+    for part in check_parts(heading, parts):
+        yield to_values(part.counts)
+
+
+def to_values(counts: Counts) -> bytes:
+    """Return the values of counts as they stand in a file, without a header."""
+    return np.ascontiguousarray(counts, dtype="<f4").tobytes()

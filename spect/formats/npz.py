@@ -1,10 +1,11 @@
 """Read and write labelled slices (.npz): the same bytes for the same slices, and nothing trusted on reading."""
 
 import io
+import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,8 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from spect.atomic import replacing
 from spect.errors import FormatError, SlicesError
+from spect.formats import npy
+from spect.formats.heading import LABELS, Heading, check_parts
 from spect.formats.npy import MAX_BYTES, read_array
 from spect.formats.parsed import ParsedSlices, Words
+from spect.formats.zip_stream import Member, stream_zip
 from spect.slices import SyntheticBatch, check_counts
 
 NOTICE = "synthetic, research use only"
@@ -24,31 +28,48 @@ MAX_WORD = 200  # characters of a label
 
 # NotImplementedError (a newer zip) is a RuntimeError; OSError, struct.error and the rest come of directories that lie.
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, LookupError)
-_LABELS = ("level", "pattern", "seed", "index")
+_MEASURED = ("mean_counts", "left_right_ratio")
 _FACTS = ("pixel_spacing_mm", "intensity_unit", "model_version", "model_sha256")
 # The only names of arrays that an error repeats: any other, like any text of a file, may be a patient's.
-_KNOWN = ("counts", *_LABELS, *_FACTS, "patient", "split", "notice", "mean_counts", "left_right_ratio")
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: no clock in the bytes
+_KNOWN = ("counts", *LABELS, *_FACTS, "patient", "split", "notice", *_MEASURED)
 
 
-def to_bytes(batch: SyntheticBatch, *, measured: Mapping[str, ArrayLike] | None = None) -> bytes:
-    """Encode a batch as the bytes of an npz file; `measured` adds further arrays (n,), such as mean_counts."""
-    buffer = io.BytesIO()
-    write_arrays(buffer, _batch_arrays(batch, measured or {}))
-    return buffer.getvalue()
+def write(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[bytes]:
+    """Yield a batch as an npz file: counts first, then the labels, what was measured, and the notice."""
+    return stream_zip(_members(heading, parts))
+
+
+def _members(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[Member]:
+    measured: dict[str, list[ArrayLike]] = {name: [] for name in heading.measured}
+
+    def values() -> Iterator[bytes]:
+        yield header
+        for part in check_parts(heading, parts):
+            for name, columns in measured.items():
+                columns.append(part.measured[name])
+            yield npy.to_values(part.counts)
+
+    header = npy.write_header((len(heading), *heading.shape))
+    size = len(header) + len(heading) * math.prod(heading.shape) * 4
+    yield Member(name="counts.npy", size=size, chunks=values())
+    facts = {field: getattr(heading, field) for field in (*LABELS, *_FACTS)}
+    for name, array in (facts | {"notice": NOTICE}).items():
+        yield _member(name, array)
+    for name, columns in measured.items():  # known only now that every part has come
+        yield _member(name, np.concatenate(columns))
 
 
 def save_batch(batch: SyntheticBatch, path: Path) -> None:
     """Write a batch to a file, whole or not at all; the caller sees to it that the path may be written."""
     with replacing(path) as partial, partial.open("wb") as stream:
-        write_arrays(stream, _batch_arrays(batch, {}))
+        stream.writelines(write(Heading.of(batch), [batch]))
 
 
 def load_batch(source: Path | bytes, *, name: str | None = None) -> SyntheticBatch:
-    """Read what `to_bytes` or `save_batch` wrote; raise `FormatError` where a field is missing or misshapen."""
+    """Read what `write` or `save_batch` wrote; raise `FormatError` where a field is missing or misshapen."""
     name = name or _name(source)
     arrays = read_arrays(source, name=name)
-    missing = [field for field in ("counts", *_LABELS, *_FACTS) if field not in arrays]
+    missing = [field for field in ("counts", *LABELS, *_FACTS) if field not in arrays]
     if missing:
         raise FormatError(f"{name} lacks {', '.join(missing)}; it is not a batch written by synspect")
     try:
@@ -62,6 +83,7 @@ def load_batch(source: Path | bytes, *, name: str | None = None) -> SyntheticBat
             model_version=str(arrays["model_version"]),
             model_sha256=str(arrays["model_sha256"]),
             intensity_unit=str(arrays["intensity_unit"]),
+            measured={field: arrays[field].astype(np.float64) for field in _MEASURED if field in arrays},
         )
     except SlicesError as error:
         raise FormatError(f"{name} is not a batch written by synspect: {error}") from None
@@ -97,11 +119,7 @@ def read_slices(source: Path | bytes, *, name: str | None = None, max_bytes: int
 
 def write_arrays(stream: BinaryIO, arrays: Mapping[str, ArrayLike]) -> None:
     """Write named arrays as an npz without a clock in it: the same arrays give the same bytes."""
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            buffer = io.BytesIO()
-            np.save(buffer, np.asarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), buffer.getbuffer())
+    stream.writelines(stream_zip(_member(name, array) for name, array in arrays.items()))
 
 
 def read_arrays(
@@ -153,13 +171,10 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, max_byte
         return array
 
 
-def _batch_arrays(batch: SyntheticBatch, measured: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    return {
-        "counts": np.ascontiguousarray(batch.counts, dtype=np.float32),
-        **{field: getattr(batch, field) for field in (*_LABELS, *_FACTS)},
-        **measured,
-        "notice": NOTICE,
-    }
+def _member(name: str, array: ArrayLike) -> Member:
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(array), allow_pickle=False)
+    return Member.of(f"{name}.npy", buffer.getvalue())
 
 
 def _words(arrays: Mapping[str, NDArray[Any]], field: str) -> Words:

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from spect.errors import SlicesError
-from spect.slices import Counts
+from spect.formats.heading import Heading, join_parts
+from spect.slices import Counts, SyntheticBatch
 
 MARKS = {
     "synthetic": "SYNTHETIC - research use only, never for diagnosis",
@@ -64,6 +65,19 @@ def contact_sheet_png(
     words = list(captions or [""] * len(counts))
     sheet = _Sheet(cells, [words[i : i + across] for i in range(0, len(words), across)], [""] * len(cells))
     return sheet.draw(title, _scale_note(counts, pixel_spacing_mm), max_counts, unit, source)
+
+
+def write_sheet(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[bytes]:
+    """Yield a contact sheet of a batch: whole, because one intensity scale holds for every slice."""
+    batch = join_parts(heading, parts)
+    labels = zip(batch.level, batch.pattern, batch.index, strict=True)
+    yield contact_sheet_png(
+        batch.counts,
+        captions=[f"{level} {pattern} {index}" for level, pattern, index in labels],
+        title=f"seed {batch.seed[0]}, model {batch.model_version} ({batch.model_sha256[:8]})",
+        pixel_spacing_mm=batch.pixel_spacing_mm,
+        unit=batch.intensity_unit,
+    )
 
 
 def labelled_rows_png(

@@ -9,6 +9,7 @@ import typer
 from synspect.screen import open_progress
 
 if TYPE_CHECKING:
+    from spect.formats.heading import Writer
     from spect.slices import SyntheticBatch
     from synspect.source import Order
 
@@ -108,24 +109,19 @@ def _generate_with_progress(order: "Order", url: str | None, bundle: Path | None
 
 
 def _write(batch: "SyntheticBatch", out: Path, chosen: OutputFormat) -> None:
-    from spect.atomic import write_atomically
+    from spect.atomic import replacing
+    from spect.formats.heading import Heading
 
-    write_atomically(out, _encode(batch, chosen))
+    with replacing(out) as partial, partial.open("wb") as file:
+        file.writelines(_writer(chosen)(Heading.of(batch), [batch]))
 
 
-def _encode(batch: "SyntheticBatch", chosen: OutputFormat) -> bytes:
+def _writer(chosen: OutputFormat) -> "Writer":
     from spect.formats import nifti, npy, npz, png
 
-    if chosen is OutputFormat.NPZ:
-        return npz.to_bytes(batch)
-    if chosen is OutputFormat.NPY:
-        return npy.to_bytes(batch.counts)
-    if chosen is OutputFormat.NIFTI:
-        return nifti.to_bytes(batch)
-    return png.contact_sheet_png(
-        batch.counts,
-        captions=[f"{index}" for index in batch.index],
-        title=f"{batch.level[0]} {batch.pattern[0]}, seed {batch.seed[0]}, model {batch.model_version}",
-        pixel_spacing_mm=batch.pixel_spacing_mm,
-        unit=batch.intensity_unit,
-    )
+    return {
+        OutputFormat.NPZ: npz.write,
+        OutputFormat.NPY: npy.write,
+        OutputFormat.NIFTI: nifti.write,
+        OutputFormat.PNG: png.write_sheet,
+    }[chosen]

@@ -12,6 +12,7 @@ import pytest
 from spect.conditions import Level
 from spect.errors import FormatError, RequestError
 from spect.formats import nifti
+from spect.formats.heading import write_whole
 from spect.formats.planes import parse_planes
 from spect.formats.reader import parse_slices
 from spect.quantify import quantify
@@ -175,7 +176,7 @@ def test_two_forms_of_a_scanner_and_of_a_template_that_differ_as_a_registration_
 def test_written_slices_come_back_equal_and_say_they_are_synthetic() -> None:
     counts = np.random.default_rng(3).random((4, 16, 16), dtype=np.float32)
     for n in (4, 1):
-        encoded = nifti.to_bytes(_batch(counts[:n]))
+        encoded = write_whole(nifti.write, _batch(counts[:n]))
         image = nibabel.Nifti1Image.from_bytes(encoded)
         assert image.shape == (16, 16, 1, n)
         assert bytes(image.header["descrip"].item()).startswith(b"SYNTHETIC, research use only")
@@ -185,14 +186,14 @@ def test_written_slices_come_back_equal_and_say_they_are_synthetic() -> None:
         np.testing.assert_array_equal(again.counts, counts[:n])
         assert again.pixel_spacing_mm == pytest.approx(4.0)
         assert again.synthetic
-        assert encoded == nifti.to_bytes(_batch(counts[:n]))
+        assert encoded == write_whole(nifti.write, _batch(counts[:n]))
 
 
 def test_written_slices_lie_in_space_as_the_patient_does() -> None:
     counts = np.zeros((1, 16, 16), dtype=np.float32)
     counts[0, 0, 15] = 1  # front, image right: the patient's left
 
-    image = nibabel.Nifti1Image.from_bytes(nifti.to_bytes(_batch(counts)))
+    image = nibabel.Nifti1Image.from_bytes(write_whole(nifti.write, _batch(counts)))
 
     voxel = np.argwhere(np.asarray(image.dataobj)[:, :, 0, 0])[0]
     x, y = (image.affine @ [*voxel, 0, 1])[:2]

@@ -9,6 +9,7 @@ import pytest
 
 from spect.errors import FormatError
 from spect.formats import npy, npz
+from spect.formats.heading import write_whole
 from spect.formats.reader import parse_slices
 from spect.slices import SyntheticBatch
 
@@ -18,6 +19,12 @@ PATIENT_WORDS = "SMITH^JOHN_19370213"
 def npz_bytes(**arrays: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
     return buffer.getvalue()
 
 
@@ -51,13 +58,13 @@ def test_a_batch_survives_writing_and_reading(batch, tmp_path) -> None:
 
 
 def test_numpy_alone_reads_the_file_and_finds_the_notice(batch) -> None:
-    with np.load(io.BytesIO(npz.to_bytes(batch)), allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(write_whole(npz.write, batch)), allow_pickle=False) as arrays:
         assert str(arrays["notice"]) == "synthetic, research use only"
         assert arrays["level"].tolist() == ["COR", "COR", "BG"]
 
 
 def test_the_same_slices_give_the_same_bytes_whatever_the_clock_says(batch, tmp_path) -> None:
-    first = npz.to_bytes(batch)
+    first = write_whole(npz.write, batch)
     npz.save_batch(batch, tmp_path / "b.npz")
 
     assert (tmp_path / "b.npz").read_bytes() == first
@@ -76,13 +83,13 @@ def test_a_batch_that_cannot_be_written_leaves_the_file_as_it_was(batch, tmp_pat
 
 
 def test_measured_quantities_travel_beside_the_counts(batch) -> None:
-    encoded = npz.to_bytes(batch, measured={"mean_counts": np.array([1.0, 2.0, 3.0])})
+    encoded = write_whole(npz.write, replace(batch, measured={"mean_counts": np.array([1.0, 2.0, 3.0])}))
 
     assert npz.read_arrays(encoded)["mean_counts"].tolist() == [1.0, 2.0, 3.0]
 
 
 def test_a_synthetic_file_is_known_as_one(batch) -> None:
-    assert npz.read_slices(npz.to_bytes(batch)).synthetic
+    assert npz.read_slices(write_whole(npz.write, batch)).synthetic
     assert not npz.read_slices(npz_bytes(counts=batch.counts)).synthetic
 
 
@@ -96,7 +103,7 @@ def test_one_word_labels_every_slice(batch) -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_file_is_refused_in_one_line(batch, share) -> None:
-    encoded = npz.to_bytes(batch)
+    encoded = write_whole(npz.write, batch)
 
     with pytest.raises(FormatError, match=r"^cut\.npz is not a whole npz file") as caught:
         npz.read_slices(encoded[: int(len(encoded) * share)], name="cut.npz")
@@ -104,7 +111,7 @@ def test_a_truncated_file_is_refused_in_one_line(batch, share) -> None:
 
 
 def test_a_changed_byte_is_noticed(batch) -> None:
-    encoded = bytearray(npz.to_bytes(batch))
+    encoded = bytearray(write_whole(npz.write, batch))
     encoded[400] ^= 0xFF
 
     with pytest.raises(FormatError):
@@ -200,7 +207,7 @@ def test_a_shape_no_array_can_have_is_refused_in_one_line(shape) -> None:
 
 
 def test_a_member_beyond_the_end_of_the_file_is_told_without_an_error_number(batch) -> None:
-    content = npz.to_bytes(batch)
+    content = write_whole(npz.write, batch)
 
     with pytest.raises(FormatError, match="not a whole npz file") as caught:
         npz.read_slices(content[:40] + content[900:])
@@ -238,7 +245,7 @@ def _huge_array() -> bytes:
 
 
 NAMING: dict[str, bytes] = {
-    "another name": _zipped({f"{PATIENT_WORDS}.npy": npy.to_bytes(np.ones((1, 4, 4), dtype=np.float32))}),
+    "another name": _zipped({f"{PATIENT_WORDS}.npy": _npy(np.ones((1, 4, 4), dtype=np.float32))}),
     "no array": _zipped({f"{PATIENT_WORDS}_report.txt": b"text"}),
     "packed": _zipped({f"{PATIENT_WORDS}.npy": b"x" * 100}, zipfile.ZIP_LZMA),
     "objects": _zipped({f"{PATIENT_WORDS}.npy": _object_array()}),
@@ -248,7 +255,7 @@ NAMING: dict[str, bytes] = {
     "names differ": _zipped({f"{PATIENT_WORDS}.npy": b"x" * 100}).replace(
         PATIENT_WORDS.encode(), PATIENT_WORDS[::-1].encode(), 1
     ),
-    "checksum": _zipped({f"{PATIENT_WORDS}.npy": npy.to_bytes(np.ones((1, 4, 4), dtype=np.float32))}).replace(
+    "checksum": _zipped({f"{PATIENT_WORDS}.npy": _npy(np.ones((1, 4, 4), dtype=np.float32))}).replace(
         np.float32(1).tobytes() * 4, np.float32(2).tobytes() * 4
     ),
     "a spacing of words": npz_bytes(counts=np.ones((1, 4, 4)), pixel_spacing_mm=np.array(PATIENT_WORDS)),
@@ -265,7 +272,7 @@ def test_no_text_of_an_npz_reaches_an_error(read, content) -> None:
 
 
 def test_a_batch_whose_spacing_is_a_word_is_refused_without_quoting_it(batch) -> None:
-    arrays = {**npz.read_arrays(npz.to_bytes(batch)), "pixel_spacing_mm": np.array(PATIENT_WORDS)}
+    arrays = {**npz.read_arrays(write_whole(npz.write, batch)), "pixel_spacing_mm": np.array(PATIENT_WORDS)}
 
     with pytest.raises(FormatError, match="a field is of another kind") as caught:
         npz.load_batch(npz_bytes(**arrays))
@@ -279,7 +286,7 @@ def test_an_npy_of_records_is_refused_without_their_names() -> None:
 
 
 def test_an_npy_file_reads_in_either_memory_order(batch) -> None:
-    np.testing.assert_array_equal(npy.read_counts(npy.to_bytes(batch.counts)).counts, batch.counts)
+    np.testing.assert_array_equal(npy.read_counts(_npy(batch.counts)).counts, batch.counts)
     fortran = io.BytesIO()
     np.save(fortran, np.asfortranarray(batch.counts))
     np.testing.assert_array_equal(npy.read_counts(fortran.getvalue()).counts, batch.counts)

@@ -16,6 +16,7 @@ from spect.conditions import parse_condition
 from spect.density import Targets
 from spect.errors import ConditionError, RequestError, ServiceError
 from spect.formats import npz
+from spect.formats.heading import write_whole
 from synspect import Client
 from synspect.bundle_source import BundleSource
 from synspect.http_source import ATTEMPTS, LONGEST_WAIT_SECONDS, PatientTransport, ServiceSource
@@ -46,7 +47,7 @@ def honest(bundle_source) -> Handler:
             targets=Targets(mean_counts=asked.get("mean_counts"), left_right_ratio=asked.get("left_right_ratio")),
             matrix=asked.get("matrix"),
         )
-        return httpx.Response(200, content=npz.to_bytes(bundle_source.generate(order)))
+        return httpx.Response(200, content=write_whole(npz.write, bundle_source.generate(order)))
 
     return answer
 
@@ -153,7 +154,7 @@ def test_a_model_that_changes_between_two_requests_is_noticed(bundle_source) -> 
 
 def test_too_few_slices_are_not_passed_on(bundle_source) -> None:
     order = Order(condition=parse_condition("COR", "normal"), count=1, seed=1)
-    answer = npz.to_bytes(bundle_source.generate(order))
+    answer = write_whole(npz.write, bundle_source.generate(order))
 
     with pytest.raises(ServiceError, match="1 slices of 2"):
         _client(lambda _: httpx.Response(200, content=answer)).generate("COR", "normal", count=2, seed=1)
