@@ -6,11 +6,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from registry.bundle.served_model import ServedModel
-from serving.encode import FORMATS, NOTICE
 from serving.schemas import MATRICES, MAX_PIXELS
 from serving.settings import MAX_SLICES
 from spect.conditions import ABSENT_REASON, CONDITIONS, Condition, Level, Pattern
 from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS
+from spect.formats.npz import NOTICE
+from spect.formats.writer import NAMES
 from spect.quantify import Quantities
 from spect.sampling import MAX_SEED
 
@@ -45,7 +46,7 @@ class Limits(_Answer):
     max_pixels: int = MAX_PIXELS
     max_seed: int = MAX_SEED
     matrices: tuple[int, ...] = MATRICES
-    formats: tuple[str, ...] = tuple(FORMATS)
+    formats: tuple[str, ...] = NAMES
 
 
 class ConditionsAnswer(_Answer):

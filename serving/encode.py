@@ -1,9 +1,6 @@
-"""Turn a batch into the bytes of an answer, in the format that was asked for."""
+"""What an answer is written in, chosen from what was asked for, and what is known of it before a slice is made."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,54 +9,13 @@ from serving.problems import NotAcceptableError
 from serving.schemas import Order, Portion
 from spect.errors import RequestError
 from spect.finishing import MEASURED
-from spect.formats import nifti, npy, npz, png
-from spect.formats.heading import LABELS, Heading, Writer, join_parts
-from spect.slices import SyntheticBatch
+from spect.formats.heading import Heading
+from spect.formats.writer import FORMATS, NAMES, PNG_SINGLE
+
+__all__ = ["FORMATS", "LAYOUTS", "choose_format", "describe_answer", "describe_generated"]
 
 DEFAULT_FORMAT = "npz"
-NOTICE = "synthetic, research use only"
-# A slice of 128 x 128 takes some 330 kB of JSON and 9 ms to write: JSON is for looking, not for batches.
-_MAX_JSON_SLICES = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
-    """How one format is written and named; a batch is written as its parts come, in memory bounded by one part."""
-
-    media_type: str
-    suffix: str
-    encode: Writer
-    max_slices: int | None = None  # None: as many as a request may ask for
-    also_accepted: tuple[str, ...] = ()
-
-
-def _write_json(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[bytes]:
-    batch = join_parts(heading, parts)
-    fields: dict[str, Any] = {
-        "notice": NOTICE,
-        "pixel_spacing_mm": batch.pixel_spacing_mm,
-        "intensity_unit": batch.intensity_unit,
-        "model_version": batch.model_version,
-        "model_sha256": batch.model_sha256,
-        "orientation": "row 0 anterior, patient's left on image right",
-    }
-    fields |= {name: getattr(batch, name).tolist() for name in LABELS}
-    fields |= {name: values.tolist() for name, values in batch.measured.items()}
-    yield json.dumps(fields | {"counts": batch.counts.tolist()}, separators=(",", ":")).encode()
-
-
-FORMATS: Mapping[str, Format] = {
-    "npz": Format(
-        media_type="application/x-npz",
-        suffix=".npz",
-        encode=npz.write,
-        also_accepted=("application/zip", "application/octet-stream"),
-    ),
-    "npy": Format(media_type="application/x-npy", suffix=".npy", encode=npy.write),
-    "nifti": Format(media_type="application/x-nifti", suffix=".nii", encode=nifti.write),
-    "png": Format(media_type="image/png", suffix=".png", encode=png.write_sheet, max_slices=png.MAX_SLICES),
-    "json": Format(media_type="application/json", suffix=".json", encode=_write_json, max_slices=_MAX_JSON_SLICES),
-}
+LAYOUTS = ("sheet", "single")  # of a PNG answer: one contact sheet, or a zip of one picture a slice
 
 
 def describe_generated(order: Order, model: ServedModel) -> Heading:
@@ -96,31 +52,50 @@ def _indices(portion: Portion) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.arange(portion.start, portion.start + portion.count, dtype=np.int64)
 
 
-def choose_format(order: Order, accept: str | None) -> str:
+def choose_format(order: Order, accept: str | None, layout: str | None = None) -> str:
     """Return the name of the format: what the body says, else what the Accept header prefers, else npz.
+
+    `layout` is the query's: a sheet, or single pictures; it chooses PNG where nothing else does.
 
     Raises
     ------
     NotAcceptableError
         If the header accepts none of them.
     RequestError
-        If the format cannot hold that many slices.
+        If the format cannot hold that many slices, or a layout does not go with it.
     """
+    if layout is not None:
+        return _choose_layout(order, layout)
     name = order.format or _negotiate(accept)
+    _check_count(order, name)
+    return name
+
+
+def _choose_layout(order: Order, layout: str) -> str:
+    if layout not in LAYOUTS:
+        raise RequestError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout[:40]!r}")
+    if order.format not in {None, "png"}:
+        raise RequestError(f"layout is of pictures, but the format is {order.format}; ask for png, or leave layout out")
+    name = PNG_SINGLE if layout == "single" else "png"
+    _check_count(order, name)
+    return name
+
+
+def _check_count(order: Order, name: str) -> None:
     most = FORMATS[name].max_slices
     if most is not None and order.count > most:
         raise RequestError(f"count must be at most {most} as {name}, got {order.count}; ask for npz, or for fewer")
-    return name
 
 
 def _negotiate(accept: str | None) -> str:
     if not accept:
         return DEFAULT_FORMAT
     for media_range in _by_preference(accept):
-        for name, known in FORMATS.items():
+        for name in NAMES:
+            known = FORMATS[name]
             if any(_covers(media_range, media_type) for media_type in (known.media_type, *known.also_accepted)):
                 return name
-    offered = ", ".join(known.media_type for known in FORMATS.values())
+    offered = ", ".join(FORMATS[name].media_type for name in NAMES)
     raise NotAcceptableError(f"Accept is {accept[:100]!r}; slices can be sent as {offered}")
 
 

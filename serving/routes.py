@@ -92,7 +92,7 @@ async def post_slices(request: Request) -> Response:
     worker = _worker(request)
     _check_json(request)
     order = parse_order(await request.body())
-    name = choose_format(order, request.headers.get("accept"))
+    name = choose_format(order, request.headers.get("accept"), request.query_params.get("layout"))
     model = worker.slot.current()
     try:
         return await finish_unless_gone(request, _serve_order(worker, model, order, name))

@@ -58,7 +58,7 @@ class SlicesRequest(_Body):
     mix: Annotated[tuple[MixEntry, ...], Field(min_length=1, max_length=MAX_MIX)] | None = None
     seed: _Index | None = Field(default=None, description="drawn, and told in X-Synspect-Seed, if absent")
     matrix: Matrix | None = Field(default=None, description="resample over the same field; absent: as generated")
-    format: Literal["npz", "npy", "nifti", "png", "json"] | None = Field(
+    format: Literal["npz", "npy", "nifti", "dicom", "png", "json"] | None = Field(
         default=None, description="chosen by Accept if absent; npz by default"
     )
 

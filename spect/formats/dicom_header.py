@@ -9,10 +9,10 @@ from spect.errors import FormatError
 from spect.formats.dicom_file import Attributes, tag_words
 from spect.formats.dicom_geometry import Plane, Vector, frame_step, read_plane
 from spect.formats.dicom_kind import check_kind, is_nuclear_medicine
-from spect.formats.units import DEFAULT_SUV, DICOM_UNITS, SUV, SUV_UNITS
+from spect.formats.units import DEFAULT_SUV, DICOM_UNITS, SUV, SUV_UNITS, UCUM_CODES
 
-_SYNTHETIC_TYPE = ("DERIVED", "SECONDARY")
-_SYNTHETIC_PATIENT = "SYNTHETIC-"
+SYNTHETIC_TYPE = ("DERIVED", "SECONDARY")
+SYNTHETIC_PATIENT = "SYNTHETIC-"
 # What else may vary from frame to frame; in a reconstruction only the slice does.
 _OTHER_VECTORS = (
     "EnergyWindowVector",
@@ -67,7 +67,7 @@ def read_header(attributes: Attributes, *, max_bytes: int) -> ImageHeader:
         patient=f"{patient}\\{issuer}" if patient and issuer else patient or None,
         birth_date=attributes.word("PatientBirthDate") or None,
         series=attributes.word("SeriesInstanceUID"),
-        synthetic=image_type == _SYNTHETIC_TYPE and patient.startswith(_SYNTHETIC_PATIENT),
+        synthetic=image_type == SYNTHETIC_TYPE and patient.startswith(SYNTHETIC_PATIENT),
         notes=(*notes, *more_notes),
     )
 
@@ -83,7 +83,7 @@ def _unit(attributes: Attributes) -> str | None:
     """Return the unit, None where none is stated; any text that is no unit of the standard is refused, unquoted."""
     word = attributes.word("Units")
     if not word:
-        return None
+        return _mapped_unit(attributes)
     kind, known, keyword = word, DICOM_UNITS, "Units"
     if word == SUV:
         kind, known, keyword = attributes.word("SUVType") or DEFAULT_SUV, SUV_UNITS, "SUVType"
@@ -93,6 +93,18 @@ def _unit(attributes: Attributes) -> str | None:
             "unknown; export it in Bq/mL or counts"
         )
     return known[kind]
+
+
+def _mapped_unit(attributes: Attributes) -> str | None:
+    """Return the unit of a Real World Value Mapping, where the NM class states one, if it is one of ours."""
+    codes = [
+        code.word("CodeValue")
+        for mapping in attributes.items("RealWorldValueMappingSequence")
+        for code in mapping.items("MeasurementUnitsCodeSequence")
+        if code.word("CodingSchemeDesignator") == "UCUM"
+    ]
+    known = [unit for unit, code in UCUM_CODES.items() if code in codes]
+    return known[0] if len(known) == 1 else None
 
 
 def _rescale(attributes: Attributes) -> tuple[float, float]:

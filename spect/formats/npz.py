@@ -27,7 +27,7 @@ MAX_MEMBERS = 64  # a batch has ten
 MAX_WORD = 200  # characters of a label
 
 # NotImplementedError (a newer zip) is a RuntimeError; OSError, struct.error and the rest come of directories that lie.
-_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, LookupError)
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, LookupError)
 _MEASURED = ("mean_counts", "left_right_ratio")
 _FACTS = ("pixel_spacing_mm", "intensity_unit", "model_version", "model_sha256")
 # The only names of arrays that an error repeats: any other, like any text of a file, may be a patient's.
@@ -140,7 +140,7 @@ def read_arrays(
             _check_members(archive, name, max_bytes)
             named = {_array_name(member): member for member in archive.infolist()}
             return {array: _read(archive, member, name, max_bytes) for array, member in named.items() if wanted(array)}
-    except _BROKEN_ZIP:  # whose words quote the names of members
+    except BROKEN_ZIP:  # whose words quote the names of members
         raise FormatError(f"{name} is not a whole npz file; copy or download it again") from None
 
 

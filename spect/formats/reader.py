@@ -5,7 +5,7 @@ from pathlib import Path
 
 from spect.conditions import Level
 from spect.errors import FormatError
-from spect.formats import dicom, nifti, npy, npz, picture
+from spect.formats import dicom, dicom_zip, nifti, npy, npz, picture
 from spect.formats.parsed import ParsedSlices
 from spect.formats.planes import DEFAULT_MATRIX
 
@@ -22,7 +22,7 @@ def parse_slices(
     name: str | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> ParsedSlices:
-    """Read slices from an npz, npy, NIfTI or DICOM file, or from its bytes.
+    """Read slices from an npz, npy, NIfTI or DICOM file, a zip of synthetic DICOM, or from its bytes.
 
     `planes` and `matrix` cut a volume; where no planes are named a NIfTI volume is cut at MNI's, and a DICOM volume,
     which does not lie in MNI space, is refused. So is a picture, because only the labels of an import tell its left. A
@@ -35,6 +35,8 @@ def parse_slices(
         return dicom.read_slices(
             source, planes=planes, matrix=matrix, name=name, max_bytes=min(max_bytes, dicom.MAX_BYTES)
         )
+    if head.startswith(b"PK") and dicom_zip.holds_dicom(source):
+        return dicom_zip.read_slices(source, name=name, max_bytes=max_bytes)
     if head.startswith(b"PK"):
         return npz.read_slices(source, name=name, max_bytes=max_bytes)
     if head.startswith(npy.MAGIC):

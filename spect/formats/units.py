@@ -38,4 +38,7 @@ SUV_UNITS: Mapping[str, str] = MappingProxyType(
 )
 DEFAULT_SUV = "BW"
 
+# Codes of UCUM, in which a Real World Value Mapping (0040,9096) names a unit.
+UCUM_CODES: Mapping[str, str] = MappingProxyType({DEFAULT_UNIT: "{counts}", FLOW_UNIT: "mL/(100.g)/min"})
+
 KNOWN_UNITS = (*DICOM_UNITS.values(), *SUV_UNITS.values(), FLOW_UNIT, *GRAY_UNITS.values())

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from spect.errors import FormatError, SlicesError
-from spect.formats import nifti, npy, npz, png
+from spect.formats import nifti, npy, npz
 from spect.formats.heading import Heading, Writer, write_whole
+from spect.formats.writer import FORMATS
 from spect.slices import SyntheticBatch
 
-WRITERS: dict[str, Writer] = {"npz": npz.write, "npy": npy.write, "nifti": nifti.write, "png": png.write_sheet}
+WRITERS: dict[str, Writer] = {name: known.encode for name, known in FORMATS.items()}
 CUTS = [(7,), (1, 1, 1, 1, 1, 1, 1), (3, 4), (6, 1)]
 
 

@@ -1,0 +1,48 @@
+"""One table of every format that slices are written in: the service and the command line write the same bytes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from spect.formats import dicom_write, json_text, nifti, npy, npz, png
+from spect.formats.heading import Writer
+
+PNG_SINGLE = "png-single"  # png in another layout, not a name of its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """How one format is written and named; a batch is written as its parts come, in memory bounded by one part."""
+
+    media_type: str
+    suffix: str
+    encode: Writer
+    max_slices: int | None = None  # None: as many as are asked for
+    also_accepted: tuple[str, ...] = ()
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "npz": Format(
+            media_type="application/x-npz",
+            suffix=".npz",
+            encode=npz.write,
+            also_accepted=("application/zip", "application/octet-stream"),
+        ),
+        "npy": Format(media_type="application/x-npy", suffix=".npy", encode=npy.write),
+        "nifti": Format(media_type="application/x-nifti", suffix=".nii", encode=nifti.write),
+        # A zip, in the words of RFC 6839; application/zip alone would name npz as well.
+        "dicom": Format(
+            media_type="application/dicom+zip",
+            suffix=".dicom.zip",
+            encode=dicom_write.write,
+            also_accepted=("application/dicom",),
+        ),
+        "png": Format(media_type="image/png", suffix=".png", encode=png.write_sheet, max_slices=png.MAX_SLICES),
+        PNG_SINGLE: Format(media_type="application/zip", suffix=".png.zip", encode=png.write_single),
+        "json": Format(
+            media_type="application/json", suffix=".json", encode=json_text.write, max_slices=json_text.MAX_SLICES
+        ),
+    }
+)
+NAMES: tuple[str, ...] = tuple(name for name in FORMATS if name != PNG_SINGLE)  # what a request may say
