@@ -8,10 +8,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.answers import ConditionsAnswer, ModelAnswer, QuantifyAnswer
-from serving.encode import FORMATS
+from serving.encode import FORMATS, LAYOUTS
 from serving.problems import MEDIA_TYPE
 from serving.schemas import SlicesRequest
 from serving.uploads import FIELD, SPACING_FIELD
+from spect.formats.writer import PNG_SINGLE
 
 Json = dict[str, Any]
 
@@ -36,6 +37,7 @@ _PROBLEMS = {
     503: "overloaded or not ready; Retry-After says when to ask again",
     504: "not ready in time",
 }
+_UPLOAD_WORDS = "npz with `counts`, npy, NIfTI, DICOM (NM or PT), or the service's own zip of DICOM"
 _UPLOAD_PROBLEMS = (400, 401, 403, 413, 415, 422, 503, 504)
 _SCAN_FIELDS: Json = {
     "level": {"type": "string", "description": "of all slices, where the file does not say it"},
@@ -43,7 +45,18 @@ _SCAN_FIELDS: Json = {
     "intensity_unit": {"type": "string", "description": "mean counts compare only where it is the model's"},
     "intensity_scaling": {"type": "string", "description": "whole-cohort (if absent) or per-slice"},
 }
+_FORMAT_WORDS = {
+    "npz": "counts, level, pattern, seed, index, spacing, unit, model, notice; what was measured if asked for",
+    "npy": "counts (n, rows, columns) alone; that they are synthetic is in the headers and the file's name",
+    "nifti": "a stack (x, y, 1, n), labels in a text extension",
+    "dicom": "a zip of one NM object a slice, each a synthetic patient of its own",
+    "png": "a contact sheet with colour bar and labels",
+    PNG_SINGLE: "with layout=single: a zip of one 16-bit PNG a slice",
+    "json": "the same as npz, for a few slices",
+}
 _HEADERS = {
+    "Content-Disposition": "a file name that says synthetic",
+    "X-Synspect-Notice": "synthetic, research use only",
     "X-Synspect-Model-Version": "version in the registry, or unregistered",
     "X-Synspect-Model-Sha256": "sha256 of the generator",
     "X-Synspect-Seed": "the seed that made these slices, drawn where none was given",
@@ -101,8 +114,11 @@ def _paths() -> Json:
 
 
 def _post_slices() -> Json:
-    encoded = {known.media_type: {"schema": {"type": "string", "format": "binary"}} for known in FORMATS.values()}
-    encoded["application/json"] = {"schema": {"type": "object"}}
+    encoded = {
+        known.media_type: {"schema": {"type": "string", "format": "binary", "description": _FORMAT_WORDS[name]}}
+        for name, known in FORMATS.items()
+    }
+    encoded[FORMATS["json"].media_type] = {"schema": {"type": "object", "description": _FORMAT_WORDS["json"]}}
     headers = {name: {"description": what, "schema": {"type": "string"}} for name, what in _HEADERS.items()}
     answer = {"description": "the slices", "headers": headers, "content": encoded}
     body = {
@@ -114,12 +130,19 @@ def _post_slices() -> Json:
             }
         },
     }
-    return _operation("Make slices", answer, tuple(_PROBLEMS)) | {"requestBody": body}
+    layout = {
+        "name": "layout",
+        "in": "query",
+        "description": "of pictures: one contact sheet, or a zip of one PNG a slice; chooses png",
+        "schema": {"type": "string", "enum": list(LAYOUTS)},
+    }
+    made = _operation("Make slices", answer, tuple(_PROBLEMS))
+    return made | {"parameters": [layout], "requestBody": body}
 
 
 def _upload_body(further: Json | None = None) -> Json:
     properties = {
-        FIELD: {"type": "string", "format": "binary", "description": "npz with `counts`, npy, or NIfTI"},
+        FIELD: {"type": "string", "format": "binary", "description": _UPLOAD_WORDS},
         SPACING_FIELD: {"type": "number", "description": "where the file does not say it; else a field of 256 mm"},
         **(further or {}),
     }

@@ -59,7 +59,7 @@ class SlicesRequest(_Body):
     seed: _Index | None = Field(default=None, description="drawn, and told in X-Synspect-Seed, if absent")
     matrix: Matrix | None = Field(default=None, description="resample over the same field; absent: as generated")
     format: Literal["npz", "npy", "nifti", "dicom", "png", "json"] | None = Field(
-        default=None, description="chosen by Accept if absent; npz by default"
+        default=None, description="chosen by the query's layout or by Accept if absent; npz by default"
     )
 
     @model_validator(mode="after")

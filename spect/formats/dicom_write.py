@@ -132,6 +132,7 @@ def _scale(image: Dataset, slope: float, unit: str) -> None:
 
 
 def _identify(image: Dataset, source: _Source, pixels: bytes) -> None:
+    image.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: a unit may be written in any letters
     content = hashlib.sha256(pixels).hexdigest()  # another matrix or another quantity asked for: another image
     image.SOPClassUID = NuclearMedicineImageStorage
     for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
@@ -155,11 +156,11 @@ def _describe(image: Dataset, source: _Source, slope: float) -> None:
     image.StudyDescription = "SYNTHETIC brain SPECT, no patient"
     image.SeriesDescription = f"SYNTHETIC {source.level} {source.pattern} {source.seed} {source.index}"[:64]
     image.ImageComments = NOTICE
-    error = slope / 2 * _ERROR_MARGIN
+    error, unit = slope / 2 * _ERROR_MARGIN, source.intensity_unit[:60]
     image.DerivationDescription = (
         f"Made by a generator, not acquired: level {source.level}, pattern {source.pattern}, seed {source.seed}, "
         f"index {source.index}, model {source.model_version[:60]}, sha256 {source.model_sha256}. Value = stored x "
-        f"{slope:.9e} {source.intensity_unit}, rounded: error at most {error:.3g} {source.intensity_unit}."
+        f"{slope:.9e} {unit}, rounded: error at most {error:.3g} {unit}."
     )
     image.BurnedInAnnotation = "NO"
     image.LossyImageCompression = "00"

@@ -1,5 +1,6 @@
 """`synspect generate`: a batch of synthetic slices as one file, from a service or from a bundle."""
 
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,11 @@ import typer
 from synspect.screen import open_progress
 
 if TYPE_CHECKING:
-    from spect.formats.heading import Writer
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from spect.errors import RequestError
+    from spect.formats.writer import Format
     from spect.slices import SyntheticBatch
     from synspect.source import Order
 
@@ -22,13 +27,22 @@ class OutputFormat(StrEnum):
     NPZ = "npz"
     NPY = "npy"
     NIFTI = "nifti"
+    DICOM = "dicom"
     PNG = "png"
+
+
+class Layout(StrEnum):
+    """How pictures are laid out."""
+
+    SHEET = "sheet"
+    SINGLE = "single"
 
 
 _SUFFIXES = {
     ".npz": OutputFormat.NPZ,
     ".npy": OutputFormat.NPY,
     ".nii": OutputFormat.NIFTI,
+    ".dicom.zip": OutputFormat.DICOM,
     ".png": OutputFormat.PNG,
 }
 
@@ -44,6 +58,9 @@ def generate(  # noqa: PLR0917 — one parameter an option
     mean_counts: Annotated[float | None, typer.Option(help="Ask for these mean counts.")] = None,
     matrix: Annotated[int | None, typer.Option(help="64, 128 or 256; as generated if absent.")] = None,
     format_: Annotated[OutputFormat | None, typer.Option("--format", help="By the file's name if absent.")] = None,
+    layout: Annotated[
+        Layout | None, typer.Option(help="Of png: one contact sheet (if absent), or single pictures in a zip.")
+    ] = None,
     url: Annotated[str | None, typer.Option(help="Address of a service.")] = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Directory of a bundle; models/reference if neither is given.")
@@ -57,6 +74,7 @@ def generate(  # noqa: PLR0917 — one parameter an option
 
     from spect.conditions import parse_condition
     from spect.density import Targets
+    from spect.formats.heading import Heading
     from spect.sampling import MAX_SEED
     from synspect.source import Order
 
@@ -68,30 +86,78 @@ def generate(  # noqa: PLR0917 — one parameter an option
         targets=Targets(mean_counts=mean_counts, left_right_ratio=left_right_ratio),
         matrix=matrix,
     )
-    chosen = _choose_format(out, format_, count)
-    batch = _generate_with_progress(order, url, bundle)
-    _write(batch, out, chosen)
+    chosen = _choose_format(out, format_, layout, count)
+    with _opened(out) as file:  # before any work: a place that cannot be written is told at once
+        batch = _generate_with_progress(order, url, bundle)
+        file.writelines(chosen.encode(Heading.of(batch), [batch]))
     where = f"model {batch.model_version} ({batch.model_sha256[:12]})"
     typer.echo(f"{out}: {count} synthetic slices of {order.condition}, seed {order.seed}, start {start}, {where}")
 
 
-def _choose_format(out: Path, asked: OutputFormat | None, count: int) -> OutputFormat:
+def _choose_format(out: Path, asked: OutputFormat | None, layout: Layout | None, count: int) -> "Format":
     """Return the format, refusing before any work what could not be written."""
     from spect.errors import RequestError
-    from spect.formats.png import MAX_SLICES
+    from spect.formats.writer import PNG_SINGLE
 
-    chosen = asked or _SUFFIXES.get(out.suffix.lower())
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise RequestError(f"--out {out} is a folder or lies in none; name a file in a folder that exists")
-    if chosen is None:
+    _check_place(out)
+    chosen = asked or next((known for suffix, known in _SUFFIXES.items() if out.name.lower().endswith(suffix)), None)
+    if layout is not None and chosen not in {None, OutputFormat.PNG}:
+        raise RequestError(f"--layout is of pictures, but the format is {chosen}; give --format png, or leave it out")
+    if layout is Layout.SINGLE:
+        return _check_count(PNG_SINGLE, count)
+    if chosen is None and layout is None:
         known, formats = ", ".join(_SUFFIXES), ", ".join(OutputFormat)
         raise RequestError(f"--out {out} ends in none of {known}; end it so, or give --format ({formats})")
     if chosen is OutputFormat.NPY and "synthetic" not in out.name.lower():
         better = out.with_name(f"{out.stem}.synthetic.npy")
         raise RequestError(f"an npy file cannot say inside that it is synthetic, so its name must: use --out {better}")
-    if chosen is OutputFormat.PNG and count > MAX_SLICES:
-        raise RequestError(f"a contact sheet holds at most {MAX_SLICES} slices, got --count {count}; write npz instead")
-    return chosen
+    return _check_count(chosen or OutputFormat.PNG, count)
+
+
+def _check_place(out: Path) -> None:
+    from spect.errors import RequestError
+
+    try:
+        is_folder = out.is_dir() or not out.absolute().parent.is_dir()
+        is_device = out.exists() and not out.is_file()
+    except OSError as error:  # a name that no file can have
+        raise _unwritable(out, error) from None
+    if is_folder:
+        raise RequestError(f"--out {out} is a folder or lies in none; name a file in a folder that exists")
+    if is_device:  # what is written takes its place: a device would be gone
+        raise RequestError(f"--out {out} is a device or a pipe, which a file would replace; name a file")
+
+
+def _unwritable(out: Path, error: OSError) -> "RequestError":
+    from spect.errors import RequestError
+
+    return RequestError(f"--out {out} cannot be written ({error.strerror}); name another place")
+
+
+@contextmanager
+def _opened(out: Path) -> "Iterator[BinaryIO]":
+    """Open what takes the place of `out` at the end, whole or not at all."""
+    from spect.atomic import replacing
+
+    with replacing(out) as partial:
+        try:
+            file = partial.open("wb")
+        except OSError as error:
+            raise _unwritable(out, error) from None
+        with file:
+            yield file
+
+
+def _check_count(name: str, count: int) -> "Format":
+    from spect.errors import RequestError
+    from spect.formats.writer import FORMATS
+
+    known = FORMATS[name]
+    if known.max_slices is not None and count > known.max_slices:
+        raise RequestError(
+            f"a contact sheet holds at most {known.max_slices} slices, got --count {count}; write npz instead"
+        )
+    return known
 
 
 def _generate_with_progress(order: "Order", url: str | None, bundle: Path | None) -> "SyntheticBatch":
@@ -106,22 +172,3 @@ def _generate_with_progress(order: "Order", url: str | None, bundle: Path | None
     ):
         task = progress.add_task("slices", total=order.count)
         return generate_in_parts(source, order, on_part=lambda slices: progress.advance(task, slices))
-
-
-def _write(batch: "SyntheticBatch", out: Path, chosen: OutputFormat) -> None:
-    from spect.atomic import replacing
-    from spect.formats.heading import Heading
-
-    with replacing(out) as partial, partial.open("wb") as file:
-        file.writelines(_writer(chosen)(Heading.of(batch), [batch]))
-
-
-def _writer(chosen: OutputFormat) -> "Writer":
-    from spect.formats import nifti, npy, npz, png
-
-    return {
-        OutputFormat.NPZ: npz.write,
-        OutputFormat.NPY: npy.write,
-        OutputFormat.NIFTI: nifti.write,
-        OutputFormat.PNG: png.write_sheet,
-    }[chosen]

@@ -420,6 +420,21 @@ def test_openapi_describes_every_route(client: AsgiClient) -> None:
         assert reference.partition('"')[0] in document["components"]["schemas"]
 
 
+def test_openapi_names_every_format_that_is_answered(client: AsgiClient) -> None:
+    operation = client.get("/openapi.json").json()
+    described = operation["paths"]["/v1/slices"]["post"]
+    content = described["responses"]["200"]["content"]
+    choices = operation["components"]["schemas"]["SlicesRequest"]["properties"]["format"]["anyOf"]
+    (names,) = [choice["enum"] for choice in choices if "enum" in choice]
+    assert names == client.get("/v1/conditions").json()["limits"]["formats"]
+    answered = {post(client, format=name).headers["content-type"] for name in names}
+    answered.add(client.post("/v1/slices?layout=single", json=ASKED).headers["content-type"])
+    assert set(content) == answered
+    assert all(kind["schema"]["description"] for kind in content.values())
+    (layout,) = described["parameters"]
+    assert layout["schema"]["enum"] == ["sheet", "single"]
+
+
 def test_without_a_bundle_it_lives_and_is_not_ready(open_client, tmp_path: Path) -> None:
     empty = open_client(bundle_dir=tmp_path / "nothing")
     assert empty.get("/livez").status_code == 200

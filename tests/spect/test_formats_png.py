@@ -1,13 +1,17 @@
 """Contact sheets show every slice, say what they are, and are the same bytes every time."""
 
 import io
+import re
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from spect.errors import SlicesError
-from spect.formats.png import MAX_SLICES, contact_sheet_png, labelled_rows_png
+from spect.formats.heading import write_whole
+from spect.formats.png import MAX_SLICES, contact_sheet_png, labelled_rows_png, write_single
+from spect.slices import SyntheticBatch
 
 
 @pytest.fixture
@@ -61,3 +65,46 @@ def test_no_slice_and_too_many_are_refused(counts) -> None:
 
 def test_slices_without_any_count_still_draw() -> None:
     assert contact_sheet_png(np.zeros((1, 32, 32), dtype=np.float32)).startswith(b"\x89PNG")
+
+
+def test_single_pictures_say_what_they_are_and_what_their_grays_mean(counts) -> None:
+    batch = SyntheticBatch(
+        counts=counts,
+        level=np.array(["COR"] * 6),
+        pattern=np.array(["unilateral"] * 6),
+        seed=np.full(6, 7),
+        index=np.arange(6),
+        pixel_spacing_mm=8.0,
+        model_version="3",
+        model_sha256="ab" * 32,
+        intensity_unit="mL/100g/min",
+    )
+
+    with zipfile.ZipFile(io.BytesIO(write_whole(write_single, batch))) as archive:
+        names = archive.namelist()
+        pictures = [Image.open(io.BytesIO(archive.read(name))) for name in names]
+
+    assert names[5] == "synthetic-00005-COR-unilateral-7-5.png"
+    for row, picture in enumerate(pictures):
+        assert picture.info["Source"] == "synthetic"
+        assert "never for diagnosis" in picture.info["Description"]
+        assert picture.info["Slice"] == f"COR-unilateral-7-{row}, model 3 {'ab' * 32}"
+        assert picture.info["Scale"].endswith("mL/100g/min; pixels of 8 mm")
+        highest = float(re.search(r"is 0 to (\S+)", picture.info["Scale"])[1])
+        np.testing.assert_allclose(np.asarray(picture) * (highest / 65535), counts[row], atol=highest / 65535)
+
+
+def test_a_single_picture_of_nothing_is_black(counts) -> None:
+    dark = np.zeros_like(counts[:1])
+    batch = SyntheticBatch(
+        counts=dark,
+        level=np.array(["COR"]),
+        pattern=np.array(["normal"]),
+        seed=np.array([7]),
+        index=np.array([0]),
+        pixel_spacing_mm=8.0,
+        model_version="3",
+        model_sha256="ab" * 32,
+    )
+    with zipfile.ZipFile(io.BytesIO(write_whole(write_single, batch))) as archive:
+        assert not np.asarray(Image.open(io.BytesIO(archive.read(archive.namelist()[0])))).any()

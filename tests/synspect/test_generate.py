@@ -1,5 +1,6 @@
 """`synspect generate` writes the same slices every time, in every format, and nothing at all when it cannot."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,71 @@ def test_a_picture_is_written_and_the_format_may_be_forced(run, tmp_path) -> Non
     assert (tmp_path / "sheet").read_bytes().startswith(b"\x89PNG")
 
 
+def test_dicom_is_written_by_name_and_reads_back(run, tmp_path) -> None:
+    for name in ("batch.npz", "batch.dicom.zip"):
+        assert run("--count", "2", "--seed", "1", "--out", str(tmp_path / name)).exit_code == 0
+
+    counts = npz.load_batch(tmp_path / "batch.npz").counts
+    np.testing.assert_allclose(parse_slices(tmp_path / "batch.dicom.zip").counts, counts, atol=counts.max() * 1e-5)
+
+
+@pytest.mark.parametrize("target", [[], ["--left-right-ratio", "0.8", "--matrix", "128"]])
+@pytest.mark.parametrize("name", ["npz", "npy", "nifti", "dicom", "png", "png-single"])
+def test_the_command_writes_what_the_service_answers(run, tiny_bundle, tmp_path, name: str, target: list[str]) -> None:
+    format_name, _, layout = name.partition("-")
+    options = ["--format", format_name, *(["--layout", layout] if layout else []), *target]
+
+    assert run("--count", "3", "--seed", "1", *options, "--out", str(tmp_path / "synthetic")).exit_code == 0
+
+    asked = {"left_right_ratio": 0.8, "matrix": 128} if target else {}
+    body = {"level": "COR", "pattern": "unilateral", "count": 3, "seed": 1, "format": format_name, **asked}
+    answer = answer_of_the_service(tiny_bundle.path, tmp_path, body, f"?layout={layout}" if layout else "")
+    assert (tmp_path / "synthetic").read_bytes() == answer
+
+
+def answer_of_the_service(bundle: Path, folder: Path, body: dict, query: str) -> bytes:
+    from prometheus_client import CollectorRegistry
+
+    from serving.metrics import ServiceMetrics
+    from serving.routes import build_app
+    from serving.settings import ServiceSettings
+    from serving.worker import Worker
+    from tests.support.asgi_client import AsgiClient
+
+    settings = ServiceSettings.model_validate({"bundle_dir": bundle, "state_dir": folder / "state"})
+    client = AsgiClient(build_app(Worker(settings, ServiceMetrics(CollectorRegistry()))), peer=("127.0.0.1", 50000))
+    try:
+        response = client.post(f"/v1/slices{query}", json=body)
+        assert response.status_code == 200
+        return response.content
+    finally:
+        client.close()
+
+
+def test_single_pictures_are_a_zip(run, tmp_path) -> None:
+    assert run("--count", "3", "--layout", "single", "--out", str(tmp_path / "pictures.zip")).exit_code == 0
+
+    with zipfile.ZipFile(tmp_path / "pictures.zip") as archive:
+        assert len(archive.namelist()) == 3
+
+
+@pytest.mark.parametrize("place", ["/proc/batch.npz", "n" * 300 + ".npz"])
+def test_a_place_that_cannot_be_written_is_told_before_any_work(run, tmp_path, place: str) -> None:
+    refused = run("--count", "16384", "--out", str(tmp_path / place))
+
+    assert isinstance(refused.exception, RequestError)
+    assert "cannot be written" in str(refused.exception)
+    assert "\n" not in str(refused.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_is_not_replaced_by_a_file(run) -> None:
+    refused = run("--format", "npz", "--out", "/dev/null")
+
+    assert "is a device or a pipe" in str(refused.exception)
+    assert Path("/dev/null").is_char_device()
+
+
 def test_another_matrix_keeps_the_field(run, tmp_path) -> None:
     run("--matrix", "128", "--out", str(tmp_path / "fine.npz"))
 
@@ -118,6 +184,8 @@ def test_an_asked_asymmetry_is_delivered(run, tmp_path) -> None:
         (["--left-right-ratio", "9"], RequestError, "outside what the reference supports"),
         (["--mean-counts", "nan"], RequestError, "outside what the reference supports"),
         (["--count", "1025", "--format", "png"], RequestError, "at most 1024"),
+        (["--layout", "single"], RequestError, "--layout is of pictures, but the format is npz"),
+        (["--layout", "sheet", "--format", "dicom"], RequestError, "--layout is of pictures, but the format is dicom"),
         (["--format", "npy"], RequestError, r"--out .*out\.synthetic\.npy"),
         (["--url", "http://127.0.0.1:1"], RequestError, "url and a bundle"),
     ],
@@ -139,11 +207,11 @@ def test_a_folder_and_a_missing_folder_are_no_file(run, tmp_path) -> None:
         assert isinstance(run("--out", str(out)).exception, RequestError)
 
 
-@pytest.mark.parametrize("name", ["b.nii.gz", "b.dcm", "b", "b.npz.tmp"])
+@pytest.mark.parametrize("name", ["b.nii.gz", "b.dcm", "b", "b.npz.tmp", "b.zip"])
 def test_a_name_that_says_no_known_format_is_refused_unless_the_format_is_given(run, tmp_path, name) -> None:
     refused = run("--out", str(tmp_path / name))
     assert isinstance(refused.exception, RequestError)
-    assert "ends in none of .npz, .npy, .nii, .png" in str(refused.exception)
+    assert "ends in none of .npz, .npy, .nii, .dicom.zip, .png" in str(refused.exception)
     assert list(tmp_path.iterdir()) == []
 
     assert run("--format", "npz", "--out", str(tmp_path / name)).exit_code == 0
