@@ -15,6 +15,8 @@ from spect.errors import SlicesError
 
 Counts = NDArray[np.float32]
 DEFAULT_UNIT = "counts per pixel"
+# Counts that are noise or ringing rather than head, as a share of the brightest pixel: the outline begins at 15 %.
+_FAINT_SHARE = 0.04
 FIELD_MM = 256.0  # side of the square field of view of every simulated and generated slice
 
 
@@ -88,7 +90,8 @@ def resample_to_matrix(counts: Counts, matrix: int) -> Counts:
     """Resample square slices (n, m, m) to (n, matrix, matrix) over the same field, band-limited, mean kept.
 
     Spectral cropping or padding of the cosine transform: no ringing across the border, because the cosine basis
-    continues a slice by its own mirror image. Rounding may leave small negative values; they become zero.
+    continues a slice by its own mirror image. Ringing around the head that falls below zero becomes zero; where pixels
+    grow finer the same sum is taken from what is faint, so that a slice keeps its mean and the head its counts.
     """
     rows = counts.shape[-1]
     if counts.shape[-2] != rows:
@@ -102,5 +105,19 @@ def resample_to_matrix(counts: Counts, matrix: int) -> Counts:
     resized = np.zeros((*counts.shape[:-2], matrix, matrix), dtype=spectrum.dtype)
     resized[..., :kept, :kept] = spectrum[..., :kept, :kept]
     resampled = scipy.fft.idctn(resized, axes=(-2, -1), norm="forward")
-    positive: Counts = np.maximum(resampled, 0).astype(np.float32)
-    return positive
+    if matrix < rows:  # adds 0.3 % at most, and it is how the slices were made from which released models learnt
+        reduced: Counts = np.maximum(resampled, 0).astype(np.float32)
+        return reduced
+    return _without_negative(resampled)
+
+
+def _without_negative(counts: NDArray[np.floating]) -> Counts:
+    """Return slices (n, rows, columns) >= 0 of the same means: what clipping adds is taken from the faint pixels."""
+    clipped = np.maximum(counts, 0, dtype=np.float64)
+    added = clipped.sum(axis=(-2, -1), keepdims=True) - counts.sum(axis=(-2, -1), keepdims=True, dtype=np.float64)
+    faint = _FAINT_SHARE * clipped.max(axis=(-2, -1), keepdims=True)
+    ringing = clipped * np.exp(-clipped / np.where(faint > 0, faint, 1))
+    total = ringing.sum(axis=(-2, -1), keepdims=True)
+    share = np.divide(added, total, out=np.zeros_like(added), where=total > 0)
+    kept: Counts = (clipped - np.clip(share, 0, 1) * ringing).astype(np.float32)
+    return kept
