@@ -19,6 +19,9 @@ from pathlib import Path
 from registry.bundle.directory import BUNDLE_NAME, Bundle, compute_sha256, load_bundle
 from registry.bundle.promotion_note import PROMOTION_NAME, save_promotion_note
 from registry.bundle.served_model import NO_PROMOTION
+from registry.policy import load_policy
+from registry.promotion import check_admitted, describe_alias
+from registry.store import CHAMPION, ModelStore
 from spect.commit import git_commit
 from spect.errors import ConfigurationError, RegistryError, ServiceError
 
@@ -47,7 +50,7 @@ def build_bento(*, name: str = "synspect", bundle_directory: Path | None = None)
     Raises
     ------
     RegistryError
-        If MLflow is away, or there is no champion.
+        If MLflow is away, there is no champion, or (`AdmissionError`) the policy refuses how it became one.
     BundleError
         If the bundle does not verify.
     ServiceError
@@ -100,19 +103,19 @@ def _digest_tree(directory: Path) -> str:
 
 
 def _bake_bundle(pair: Path, *, name: str, bundle_directory: Path | None) -> Bundle:
+    note, policy = None, load_policy()
     if bundle_directory is not None:
         given = load_bundle(bundle_directory)
-        shutil.copytree(given.path, pair / BUNDLE_NAME)
         note = given.promotion
+        if note is not None:
+            check_admitted(note, policy)
+        shutil.copytree(given.path, pair / BUNDLE_NAME)
     else:
-        # MLflow is needed for the champion alone.
-        from registry.promotion import describe_alias  # noqa: PLC0415 — imports MLflow when used
-        from registry.store import CHAMPION, ModelStore  # noqa: PLC0415 — imports MLflow when used
-
         store = ModelStore(name=name)
         note = describe_alias(store, CHAMPION)
         if note is None:
             raise RegistryError(f"model {name} has no champion to build from; promote a version, or give --bundle DIR")
+        check_admitted(note, policy)
         store.download(note.version, pair)
     if note is not None:
         save_promotion_note(note, pair / PROMOTION_NAME)

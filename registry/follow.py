@@ -8,7 +8,8 @@ import random
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,15 @@ from registry.followed_directory import FollowedDirectory
 from registry.policy import Policy, load_policy
 from registry.promotion import check_admitted, describe_alias
 from registry.store import MANIFEST_TAG, ModelStore
-from spect.errors import AdmissionError, BundleError, FollowError, InferenceError, InvalidOutputError, RegistryError
+from spect.errors import (
+    AdmissionError,
+    BundleError,
+    FollowError,
+    InferenceError,
+    InvalidOutputError,
+    RegistryError,
+    SynspectError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +38,11 @@ DEFAULT_INTERVAL_SECONDS = 10.0
 MAX_BACK_OFF_SECONDS = 300.0
 JITTER = 0.2  # a share of the pause: many followers do not ask in step
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+RECHECK_SECONDS = 3600.0  # what was refused may have been damaged on its way, or mended in its place
+# A version that is not what was registered, or cannot be served.
+_REFUSALS = (BundleError, InferenceError, InvalidOutputError)
 # What ends one look and not the follower: the directory keeps what it had.
-_FAILURES = (RegistryError, FollowError, BundleError, InferenceError, InvalidOutputError)
+_FAILURES = (RegistryError, FollowError, *_REFUSALS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,45 +54,100 @@ class Followed:
     changed: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    """A version that did not verify or could not be served, as the registry described it then."""
+
+    note: PromotionNote
+    tags: Mapping[str, str]
+    error: SynspectError
+    at: float  # seconds of the monotonic clock
+
+    def stands(self, note: PromotionNote, tags: Mapping[str, str]) -> bool:
+        """Whether fetching the same again would tell nothing new."""
+        return (self.note, self.tags) == (note, tags) and time.monotonic() - self.at < RECHECK_SECONDS
+
+
+class Follower:
+    """Keeps one directory at the version that one alias points to; remembers what it refused.
+
+    Parameters
+    ----------
+    store
+        Where the alias is asked for.
+    alias
+        What is followed.
+    directory
+        What servers read.
+    policy
+        Whether a champion set by hand is admitted; `load_policy()` where None.
+    """
+
+    def __init__(
+        self, store: ModelStore, alias: str, directory: Path | FollowedDirectory, *, policy: Policy | None = None
+    ) -> None:
+        self._store, self._alias = store, alias
+        self._place = directory if isinstance(directory, FollowedDirectory) else FollowedDirectory(directory)
+        self._policy = policy or load_policy()
+        self._refusal: _Refusal | None = None
+
+    def look(self) -> Followed:
+        """Bring the alias's version into the directory, verified, and switch to it; nothing changes where it is there.
+
+        What was refused is not fetched again until the alias or the version's tags change, or an hour has passed: the
+        same error is raised, the very same object.
+
+        Raises
+        ------
+        RegistryError
+            If MLflow is away, the alias is not set, or (`AdmissionError`) the policy refuses how it was set.
+        FollowError
+            If the directory cannot be written, or another process follows into it.
+        BundleError, InferenceError, InvalidOutputError
+            If what the registry holds does not verify or cannot be served; the directory keeps what it had.
+        """
+        try:
+            with self._place.locked():
+                return self._bring_up_to_date()
+        except OSError as error:
+            raise FollowError(
+                f"{self._place.path} cannot be kept ({error.strerror or error}); make it a directory that can be "
+                "written, with space for a bundle"
+            ) from error
+
+    def _bring_up_to_date(self) -> Followed:
+        note = describe_alias(self._store, self._alias)
+        if note is None:
+            raise RegistryError(
+                f"alias {self._alias!r} of model {self._store.name} is not set; promote a version first"
+            )
+        check_admitted(note, self._policy)
+        tags = self._store.find_version(note.version).tags
+        manifest_sha256 = tags.get(MANIFEST_TAG, "")
+        current = self._place.load_current()
+        if current is not None and (current.manifest_sha256, current.promotion) == (manifest_sha256, note):
+            return Followed(bundle=current, note=note, changed=False)
+        name = _pair_name(note, manifest_sha256)
+        pair = self._place.find_pair(name, note, manifest_sha256) or self._fetch(note, tags, name)
+        self._place.switch(pair)
+        self._place.prune(pair)
+        return Followed(bundle=load_bundle(self._place.path), note=note, changed=True)
+
+    def _fetch(self, note: PromotionNote, tags: Mapping[str, str], name: str) -> Path:
+        if self._refusal is not None and self._refusal.stands(note, tags):
+            raise self._refusal.error.with_traceback(None)
+        try:
+            return _fetch(self._store, note, self._place, name)
+        except _REFUSALS as error:
+            self._refusal = _Refusal(note=note, tags=tags, error=error, at=time.monotonic())
+            raise
+
+
 def follow_once(
     store: ModelStore, alias: str, directory: Path | FollowedDirectory, *, policy: Policy | None = None
 ) -> Followed:
-    """Bring the alias's version into a directory, verified, and switch to it; nothing changes where it is there.
-
-    Raises
-    ------
-    RegistryError
-        If MLflow is away, the alias is not set, or (`AdmissionError`) the policy refuses how it was set.
-    FollowError
-        If the directory cannot be written, or another process follows into it.
-    BundleError, InferenceError, InvalidOutputError
-        If what the registry holds does not verify or cannot be served; the directory keeps what it had.
-    """
-    place = directory if isinstance(directory, FollowedDirectory) else FollowedDirectory(directory)
-    try:
-        with place.locked():
-            return _bring_up_to_date(store, alias, place, policy or load_policy())
-    except OSError as error:
-        raise FollowError(
-            f"{place.path} cannot be kept ({error.strerror or error}); make it a directory that can be written, "
-            "with space for a bundle"
-        ) from error
-
-
-def _bring_up_to_date(store: ModelStore, alias: str, place: FollowedDirectory, policy: Policy) -> Followed:
-    note = describe_alias(store, alias)
-    if note is None:
-        raise RegistryError(f"alias {alias!r} of model {store.name} is not set; promote a version first")
-    check_admitted(note, policy)
-    manifest_sha256 = store.find_version(note.version).tags.get(MANIFEST_TAG, "")
-    current = place.load_current()
-    if current is not None and (current.manifest_sha256, current.promotion) == (manifest_sha256, note):
-        return Followed(bundle=current, note=note, changed=False)
-    name = _pair_name(note, manifest_sha256)
-    pair = place.find_pair(name, note, manifest_sha256) or _fetch(store, note, place, name)
-    place.switch(pair)
-    place.prune(pair)
-    return Followed(bundle=load_bundle(place.path), note=note, changed=True)
+    """Look once, as `Follower.look` does."""
+    return Follower(store, alias, directory, policy=policy).look()
 
 
 def _pair_name(note: PromotionNote, manifest_sha256: str) -> str:
@@ -119,22 +186,24 @@ def follow(
 ) -> None:
     """Follow an alias until `stop` is set; a registry that is away, a broken version or a full disk never ends it.
 
-    After a failure the pauses double, up to five minutes.
+    After a failure the pauses double, up to five minutes. A refused version is said once and counted at each look.
     """
     metrics = metrics or FollowMetrics()
     policy = load_policy()
     failures = 0
-    store = None
+    follower: Follower | None = None
+    said: Exception | None = None
     while not stop.is_set():
         try:
-            store = store or open_store()
-            followed = follow_once(store, alias, directory, policy=policy)
-            _tell(followed, alias, directory, metrics)
+            follower = follower or Follower(open_store(), alias, directory, policy=policy)
+            _tell(follower.look(), alias, directory, metrics)
             failures = 0
         except _FAILURES as error:
             failures += 1
             metrics.count_failure(find_reason(error))
-            log.warning("%s keeps what it has: %s", directory, error)
+            if error is not said:
+                log.warning("%s keeps what it has: %s", directory, error)
+            said = error
         stop.wait(compute_pause(interval_seconds, failures))
 
 

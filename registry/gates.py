@@ -32,6 +32,7 @@ class GateReport:
     """Every gate of one version; it passes only if all do."""
 
     rows: tuple[GateRow, ...]
+    policy: str  # its digest
     version: str | None = None  # None: judged before it was registered
     champion: str | None = None  # whom it was compared with
 
@@ -62,6 +63,7 @@ class GateReport:
         return {
             "version": self.version,
             "champion": self.champion,
+            "policy": self.policy,
             "passed": self.passed,
             "summary": self.in_words(),
             "gates": [asdict(row) for row in self.rows],
@@ -70,7 +72,11 @@ class GateReport:
     def to_markdown(self) -> str:
         """As a table for people, with what decides nothing below what decides."""
         about = f"Version {self.version or 'not registered'}, compared with champion {self.champion or 'none'}"
-        lines = [f"{about}: {self.in_words()}.", "", "| gate | cell | measured | interval | limit | verdict | power |"]
+        lines = [
+            f"{about}, by policy {self.policy}: {self.in_words()}.",
+            "",
+            "| gate | cell | measured | interval | limit | verdict | power |",
+        ]
         lines.append("| --- | --- | --- | --- | --- | --- | --- |")
         for row in sorted(self.rows, key=lambda row: row.verdict == "reported"):
             interval = "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g}"
@@ -87,7 +93,7 @@ def judge_bundle(policy: Policy, bundle: Bundle, *, champion: Bundle | str | Non
     `champion` is None where there is none yet, and the reason in words where it cannot be compared.
     """
     rows = [row for rule in policy.gates for row in _judge_rule(rule, policy, bundle, champion)]
-    return GateReport(rows=(*rows, *_reported(policy, bundle.panel)))
+    return GateReport(rows=(*rows, *_reported(policy, bundle.panel)), policy=policy.digest)
 
 
 def _judge_rule(rule: GateRule, policy: Policy, bundle: Bundle, champion: Bundle | str | None) -> Iterator[GateRow]:

@@ -1,5 +1,7 @@
 """The promotion policy as read from policy.yaml: which measurements are gates, and within which limits."""
 
+import hashlib
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -10,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from spect.conditions import CONDITIONS, Pattern
 from spect.errors import ConfigurationError
 
-POLICY_PATH = Path(__file__).with_name("policy.yaml")
+SHIPPED_POLICY = Path(__file__).with_name("policy.yaml")
+SETTING = "SYNSPECT_POLICY"
 
 
 class Judged(StrEnum):
@@ -92,16 +95,35 @@ class Policy(_Record):
             raise ValueError(f"{twice[0]} is judged twice; keep one of the two")
         return self
 
+    @property
+    def digest(self) -> str:
+        """Which policy this is, whatever the file's comments and order of fields: the first 12 digits of a sha256."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
-def load_policy(path: Path = POLICY_PATH) -> Policy:
-    """Read a policy; raise `ConfigurationError` naming the first field that is wrong."""
+
+def find_policy() -> Path:
+    """Return the file that SYNSPECT_POLICY names, or the policy that comes with synspect."""
+    named = os.environ.get(SETTING)
+    return Path(named).expanduser().absolute() if named else SHIPPED_POLICY
+
+
+def load_policy(path: Path | None = None) -> Policy:
+    """Read a policy, `find_policy()` where none is named; raise `ConfigurationError` naming what is wrong first."""
+    path = path or find_policy()
     try:
         return Policy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise ConfigurationError(f"{path}: {where}: {first['msg']}; mend the policy") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not YAML: {str(error).splitlines()[0]}; mend the policy") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{path} is not YAML: {_describe_fault(error)}; mend the policy") from None
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read ({error.strerror}); install synspect again") from None
+        do = "install synspect again" if path == SHIPPED_POLICY else f"name a policy in {SETTING}, or unset it"
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror}); {do}") from None
+
+
+def _describe_fault(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return str(error).splitlines()[0]

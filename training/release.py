@@ -93,6 +93,8 @@ def release(
     ------
     RunError, CohortError, BundleError, ParityError
         What cannot be released, and why.
+    ConfigurationError
+        The policy cannot be read.
     RegistryError
         The registry is unreachable; it is asked before the long work begins.
     """
@@ -100,6 +102,7 @@ def release(
     _check_obeys(record)
     if destination.exists():
         raise BundleError(f"{destination} exists, and a bundle is never changed; remove it or choose another --out")
+    policy = load_policy()
     cohort, training = _load_cohorts(record, test_cohort)
     if store is not None:
         store.versions()
@@ -117,7 +120,7 @@ def release(
         profile = _build_profile(
             staged, cohort, validation, slices=numbers.profile, workers=workers, on_progress=on_progress
         )
-        bundle, gates = _write(staged, run, validation, profile, (cohort, training), destination)
+        bundle, gates = _write(staged, run, validation, profile, (cohort, training), destination, policy=policy)
     version = None
     if store is not None:
         run_id = replay(run)
@@ -195,9 +198,10 @@ def _write(
     profile: ReferenceProfile,
     cohorts: tuple[Cohort, Cohort | None],
     destination: Path,
+    *,
+    policy: Policy,
 ) -> tuple[Bundle, GateReport]:
     panel, comparison = validation.panel, validation.comparison
-    policy = load_policy()
     manifest = staged.manifest.model_copy(update={"validation": summarise_panel(panel, policy)})
     gates = judge_panel(panel, manifest, policy, onnx_sha256=panel.onnx_sha256)
     card = write_card(

@@ -27,10 +27,12 @@ from registry.bundle.directory import Bundle
 from registry.bundle.generator import ReleasedGenerator
 from registry.bundle.manifest import PARITY_LIMIT
 from registry.bundle.promotion_note import PromotionNote
+from registry.follow import follow_once
+from registry.policy import SHIPPED_POLICY
 from registry.promotion import judge_version, promote
-from registry.store import ModelStore
+from registry.store import CHAMPION, ModelStore
 from spect.conditions import parse_condition
-from spect.errors import RegistryError
+from spect.errors import AdmissionError, RegistryError
 from tests.support.tiny_bundle import build_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +76,24 @@ def test_everything_the_packed_sources_import_is_asked_for() -> None:
 def test_a_build_without_a_champion_is_one_line(mlflow_uri: str) -> None:
     with pytest.raises(RegistryError, match="has no champion to build from"):
         build_bento()
+
+
+def test_a_champion_set_by_hand_is_not_built_where_the_policy_requires_gates(
+    mlflow_uri: str, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither from the registry nor from what a follower with another policy brought to disk."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(SHIPPED_POLICY.read_text().replace("require_gates: false", "require_gates: true"))
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    store = ModelStore(mlflow_uri)
+    store.set_alias(CHAMPION, store.register_bundle(tiny_bundle))
+    follow_once(store, CHAMPION, tmp_path / "followed")
+    monkeypatch.setenv("SYNSPECT_POLICY", str(policy))
+
+    for source in (None, tmp_path / "followed"):
+        with pytest.raises(AdmissionError, match=r"version 1 is champion outside the gates .*; run `synspect registry"):
+            build_bento(bundle_directory=source)
+    assert not (tmp_path / "bentoml").exists()
 
 
 def test_a_bentos_version_names_the_model_and_the_commit(tiny_bundle: Bundle) -> None:

@@ -15,12 +15,12 @@ from registry.bundle.directory import Bundle, load_bundle
 from registry.bundle.hold import remove_unless_held
 from registry.bundle.promotion_note import PromotionNote
 from registry.bundle.served_model import ServedModel, open_model
-from registry.follow import compute_pause, follow, follow_once, stopped_by_signals
+from registry.follow import Follower, compute_pause, follow, follow_once, stopped_by_signals
 from registry.follow_metrics import FAILURE_REASONS, FollowMetrics
 from registry.followed_directory import FollowedDirectory
 from registry.policy import load_policy
 from registry.promotion import judge_version, promote, rollback
-from registry.store import CANDIDATE, CHAMPION, ModelStore
+from registry.store import CANDIDATE, CHAMPION, ModelStore, VersionFacts
 from spect.errors import AdmissionError, BundleError, FollowError, InvalidOutputError, RegistryError
 from tests.support.follower_process import run_follower, serving_process
 from tests.support.tiny_bundle import build_tiny_bundle, unbounded_graph
@@ -401,6 +401,7 @@ def test_failures_are_counted_by_their_reason_and_a_success_says_what_is_held(
         def download(self, version: str, directory: Path) -> Bundle:
             look = next(looks)
             if look == "broken":
+                self.tag_version(version, "mended", "yes")  # else it would not be fetched again
                 raise BundleError("broken")
             if look == "taken":
                 raise OSError(28, "No space left on device")
@@ -417,6 +418,89 @@ def test_failures_are_counted_by_their_reason_and_a_success_says_what_is_held(
     assert read['synspect_follow_version_info{alias="champion",promotion="gates",version="1"}'] == 1
     assert read["synspect_follow_switches_total"] == 1
     assert before - 1 <= read["synspect_follow_last_success_timestamp_seconds"] <= time.time()
+
+
+class CountingStore(ModelStore):
+    """Counts what is fetched."""
+
+    fetched = 0
+
+    def download(self, version: str, directory: Path) -> Bundle:
+        self.fetched += 1
+        return super().download(version, directory)
+
+
+@pytest.fixture
+def refused(store: ModelStore, directory: Path, tmp_path: Path) -> tuple[CountingStore, Follower]:
+    """A directory that holds version 1, and a follower that has just refused version 2, which makes counts too high."""
+    _champion(store, tmp_path, 1)
+    counting = CountingStore(store.uri)
+    follower = Follower(counting, CHAMPION, directory)
+    follower.look()
+    store.set_alias(CHAMPION, store.register_bundle(build_tiny_bundle(tmp_path / "bad", graph=unbounded_graph())))
+    with pytest.raises(InvalidOutputError, match="out of range"):
+        follower.look()
+    assert counting.fetched == 2
+    return counting, follower
+
+
+def test_a_refused_version_is_not_fetched_again(refused: tuple[CountingStore, Follower], directory: Path) -> None:
+    counting, follower = refused
+
+    with pytest.raises(InvalidOutputError, match="out of range"):
+        follower.look()
+
+    assert counting.fetched == 2
+    assert load_bundle(directory).version == "1"
+
+
+def test_a_refused_version_is_fetched_again_when_its_tags_change(refused: tuple[CountingStore, Follower]) -> None:
+    counting, follower = refused
+    counting.tag_version("2", "mended", "yes")
+
+    for _ in range(2):
+        with pytest.raises(InvalidOutputError, match="out of range"):
+            follower.look()
+
+    assert counting.fetched == 3
+
+
+def test_a_refused_version_is_fetched_again_when_the_alias_is_set_anew(
+    refused: tuple[CountingStore, Follower], store: ModelStore
+) -> None:
+    counting, follower = refused
+    promote(store, "2", report=judge_version(store, "2"), override="look again", who="ada")
+    with pytest.raises(InvalidOutputError, match="out of range"):
+        follower.look()
+    assert counting.fetched == 3
+
+    store.set_alias(CHAMPION, "1")
+    assert follower.look().bundle.version == "1"
+    store.set_alias(CHAMPION, "2")
+    with pytest.raises(InvalidOutputError, match="out of range"):
+        follower.look()
+    assert counting.fetched >= 4
+
+
+def test_a_refused_version_is_said_once_and_counted_at_each_look(
+    store: ModelStore, directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.set_alias(CHAMPION, store.register_bundle(build_tiny_bundle(tmp_path / "bad", graph=unbounded_graph())))
+    metrics, stop = FollowMetrics(), threading.Event()
+
+    class LookedAtStore(ModelStore):
+        looks = 0
+
+        def find_version(self, version: str) -> VersionFacts:
+            self.looks += 1
+            if self.looks == 6:  # the first look asks twice: what the tags are, and to fetch
+                stop.set()
+            return super().find_version(version)
+
+    follow(lambda: LookedAtStore(store.uri), CHAMPION, directory, stop=stop, interval_seconds=0.001, metrics=metrics)
+
+    assert _read(metrics)['synspect_follow_failures_total{reason="bundle"}'] == 5
+    assert caplog.text.count("keeps what it has") == 1
 
 
 def test_the_version_before_is_no_longer_told() -> None:

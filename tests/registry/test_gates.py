@@ -227,7 +227,7 @@ def test_a_report_is_a_table_of_markdown_with_one_row_a_gate(tiny_bundle: Bundle
 
     text = replace(_judge(tiny_bundle, changes), version="3", champion="2").to_markdown()
 
-    assert text.startswith("Version 3, compared with champion 2: 1 of 20 gates failed")
+    assert text.startswith(f"Version 3, compared with champion 2, by policy {POLICY.digest}: 1 of 20 gates failed")
     rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
     assert len(rows) == 21
     assert "| c2st_auc_inside_outline | normal | 1 |  | <= 0.85 | fail (outside the limit) |  |" in rows
@@ -256,7 +256,8 @@ def _policy(rules: str = RULE, more: str = "") -> str:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("gates: [", "is not YAML"),
+        ("gates: [", "is not YAML: line 1"),
+        ("[" * 2000, "is not YAML: maximum recursion"),
         ("[]", "the file"),
         ("", "the file"),
         (_policy().replace("version: 1", "version: 2"), "schema_version"),
@@ -282,8 +283,32 @@ def test_a_policy_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"schema_version: 1 # \xe9")
 
     for place in (tmp_path / "none.yaml", tmp_path, tmp_path / "latin.yaml"):
-        with pytest.raises(ConfigurationError, match=r"install synspect again|is not YAML"):
+        with pytest.raises(ConfigurationError, match=r"name a policy in SYNSPECT_POLICY, or unset it|is not YAML"):
             load_policy(place)
+
+
+def test_a_policy_of_ones_own_is_named_by_one_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.yaml").write_text(_policy(more="require_gates: true"))
+    monkeypatch.chdir(tmp_path)
+
+    monkeypatch.setenv("SYNSPECT_POLICY", "own.yaml")
+    own = load_policy()
+    monkeypatch.setenv("SYNSPECT_POLICY", "")
+    shipped = load_policy()
+
+    assert (own.require_gates, len(own.gates)) == (True, 1)
+    assert (shipped, shipped.digest) == (POLICY, POLICY.digest)
+    assert own.digest != shipped.digest
+
+
+def test_a_policy_is_told_by_what_it_says_and_not_by_its_comments(tmp_path: Path) -> None:
+    text = _policy()
+    policies = []
+    for name, written in {"a": text, "b": f"# a comment\n{text}", "c": text.replace("0.8", "0.9")}.items():
+        (tmp_path / name).write_text(written)
+        policies.append(load_policy(tmp_path / name))
+
+    assert policies[0].digest == policies[1].digest != policies[2].digest
 
 
 def test_the_gates_are_not_required_unless_the_policy_says_so(tmp_path: Path) -> None:

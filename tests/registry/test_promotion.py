@@ -523,7 +523,7 @@ def test_the_candidate_is_described_without_a_promotion(store: ModelStore, tiny_
 
 def test_an_unknown_version_cannot_be_promoted(store: ModelStore) -> None:
     with pytest.raises(RegistryError, match="has no version '9'"):
-        promote(store, "9", report=GateReport(rows=()))
+        promote(store, "9", report=GateReport(rows=(), policy=""))
 
 
 def test_a_version_changed_in_mlflow_is_never_judged(store: ModelStore, tiny_bundle: Bundle, tmp_path: Path) -> None:

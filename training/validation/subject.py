@@ -82,6 +82,7 @@ def validate_subject(
     on_progress: Progress | None = None,
 ) -> tuple[Validation, GateReport]:
     """Measure a subject against the cohort in a directory and hold the panel against the gates."""
+    policy = load_policy()  # before the long work: it may be the user's own
     validation = validate_model(
         subject.generator,
         load_cohort(cohort),
@@ -91,7 +92,5 @@ def validate_subject(
         workers=workers,
         on_progress=on_progress,
     )
-    gates = judge_panel(
-        validation.panel, subject.generator.manifest, load_policy(), onnx_sha256=subject.generator.sha256
-    )
+    gates = judge_panel(validation.panel, subject.generator.manifest, policy, onnx_sha256=subject.generator.sha256)
     return validation, gates
