@@ -182,7 +182,7 @@ async function describe() {
     unit = model.intensity_unit;
     element("scale-label").textContent = unit;
     element("promotion-line").textContent = how[model.promotion];
-    element("promotion-line").classList.toggle("override", model.promotion === "override");
+    element("promotion-line").classList.toggle("ungated", ["override", "outside"].includes(model.promotion));
     element("card").textContent = model.card;
     const known = await (await ask("/v1/conditions")).json();
     absent = known.absent;

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +20,11 @@ const fs = require("fs");
 const answers = JSON.parse(fs.readFileSync(0));
 const elements = {};
 function make(id) {
+  const classes = {};
   return {
-    id, value: "", textContent: "", children: [],
+    id, classes, value: "", textContent: "", children: [],
     options: [], selectedOptions: [{}], tBodies: [{ replaceChildren() {} }],
-    classList: { toggle() {} }, listeners: {},
+    classList: { toggle(name, on) { classes[name] = on; } }, listeners: {},
     addEventListener(name, listener) { this.listeners[name] = listener; },
     append(...more) { this.children.push(...more); },
     replaceChildren(...all) { this.children = all; },
@@ -49,12 +51,53 @@ PRESS = """
     status: elements.status.textContent }));
 })();
 """
+PROMOTION = """
+setTimeout(() => {
+  const { textContent, classes } = elements["promotion-line"];
+  console.log(JSON.stringify({ text: textContent, ungated: classes.ungated }));
+}, 50);
+"""
 
 
-def test_the_captions_and_the_colour_bar_name_the_unit_of_the_model_that_answered(client: AsgiClient) -> None:
+def _run_page(answers: dict[str, object], then: str) -> dict[str, Any]:
     node = shutil.which("node")
     if node is None:
         pytest.skip("no Node here")
+    done = subprocess.run(
+        [node, "-e", DOCUMENT + SCRIPT.read_text() + then],
+        input=json.dumps(answers),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    shown: dict[str, Any] = json.loads(done.stdout)
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("promotion", "ungated", "words"),
+    [
+        ("gates", False, "every gate passed"),
+        ("override", True, "against its gates: “to try it”"),
+        ("outside", True, "by hand, outside the gates"),
+        ("none", False, "Not promoted"),
+    ],
+)
+def test_what_did_not_pass_the_gates_stands_out(client: AsgiClient, promotion: str, ungated: bool, words: str) -> None:
+    model = client.get("/v1/model").json()
+    answers = {
+        "/v1/model": _answer({**model, "promotion": promotion, "promotion_reason": "to try it"}),
+        "/v1/conditions": _answer(client.get("/v1/conditions").json()),
+    }
+
+    shown = _run_page(answers, PROMOTION)
+
+    assert shown["ungated"] is ungated
+    assert words in shown["text"]
+
+
+def test_the_captions_and_the_colour_bar_name_the_unit_of_the_model_that_answered(client: AsgiClient) -> None:
     slices = client.post("/v1/slices", json=ASKED)
     measured = client.post("/v1/quantify", files={"file": ("slices", slices.content)})
     model = client.get("/v1/model").json()
@@ -65,15 +108,7 @@ def test_the_captions_and_the_colour_bar_name_the_unit_of_the_model_that_answere
         "/v1/slices": {"body": _base64(slices.content), "headers": dict(slices.headers)},
         "/v1/quantify": _answer(measured.json()),
     }
-    done = subprocess.run(
-        [node, "-e", DOCUMENT + SCRIPT.read_text() + PRESS],
-        input=json.dumps(answers),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    shown = json.loads(done.stdout)
+    shown = _run_page(answers, PRESS)
     mean_counts = [one["mean_counts"] for one in measured.json()["slices"]]
     assert shown["status"].startswith("2 synthetic slices, seed 7")
     assert (shown["before"], shown["after"]) == ("counts of before", "mL/100g/min")
