@@ -19,10 +19,15 @@ from typing import IO
 import httpx
 
 from spect.errors import ConfigurationError, ServiceError
+from synspect.lifeline import hold_lifeline
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
 _SERVICE = "serving.service:SynspectService"
+_BENTOML = (
+    "import runpy; from synspect.lifeline import end_with_parent; end_with_parent(); "
+    "runpy.run_module('bentoml', run_name='__main__', alter_sys=True)"
+)
 _START_SECONDS = 90.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.1
@@ -56,7 +61,12 @@ class ServerProcess:
         self._home = Path(tempfile.mkdtemp(prefix="synspect-server-"))
         # A session of its own: Ctrl-C reaches this process alone, which then asks the server to drain.
         self._process = subprocess.Popen(
-            _command(options), env=_environment(options, self._home), stdout=log, stderr=log, start_new_session=True
+            _command(options),
+            env=_environment(options, self._home),
+            stdin=hold_lifeline(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
 
     @property
@@ -151,7 +161,7 @@ def _command(options: ServerOptions) -> list[str]:
         raise ConfigurationError("the service is not installed; pip install 'synspect[serve]'")
     root = Path(next(iter(found.submodule_search_locations or ()))).parent
     address = ["--host", options.host, "--port", str(options.port)]
-    return [sys.executable, "-m", "bentoml", "serve", _SERVICE, "--working-dir", str(root), *address]
+    return [sys.executable, "-c", _BENTOML, "serve", _SERVICE, "--working-dir", str(root), *address]
 
 
 def _environment(options: ServerOptions, home: Path) -> dict[str, str]:

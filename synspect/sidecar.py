@@ -1,4 +1,4 @@
-"""A process beside the server: started with it, stopped with it, and started again when it ends by itself."""
+"""A process beside the server: started with it, ended with it however that ends, and started again when it dies."""
 
 import logging
 import subprocess
@@ -7,13 +7,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from synspect.lifeline import hold_lifeline
+
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 SETTLED_SECONDS = 60.0  # a process that lived this long did not fail at its start: the pauses begin anew
 _STOP_SECONDS = 10.0
-_MAIN = "from synspect.cli import main; main()"
+_MAIN = "from synspect.lifeline import end_with_parent; end_with_parent(); from synspect.cli import main; main()"
 
 
 class Sidecar:
@@ -47,7 +49,7 @@ class Sidecar:
         """Start it; in a session of its own, so that Ctrl-C reaches it through `stop` alone."""
         self._restart_at = None
         self._started_at = time.monotonic()
-        self._process = subprocess.Popen(self.command, start_new_session=True)
+        self._process = subprocess.Popen(self.command, stdin=hold_lifeline(), start_new_session=True)
 
     def restart_if_dead(self) -> None:
         """Start it again where it ended and its pause is over; ask as often as you like."""

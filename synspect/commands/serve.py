@@ -61,7 +61,7 @@ def serve(
     if follow_metrics_port is not None:
         check_port_free("127.0.0.1", follow_metrics_port)
     if follow is not None:
-        _check_registry_installed()
+        _check_follower_can_start()
     _check_model(directory, is_followed=follow is not None, require_gpu=require_gpu or settings.require_gpu)
     options = ServerOptions(
         bundle_dir=directory,
@@ -82,13 +82,15 @@ def _followed_directory(name: str, alias: str) -> Path:
     return home_directory() / "followed" / name / alias
 
 
-def _check_registry_installed() -> None:
+def _check_follower_can_start() -> None:
     from importlib.util import find_spec
 
+    from registry.policy import load_policy
     from spect.errors import ConfigurationError
 
     if find_spec("mlflow") is None:
         raise ConfigurationError("--follow needs the registry's packages; pip install 'synspect[registry]'")
+    load_policy()
 
 
 def _check_model(directory: Path, *, is_followed: bool, require_gpu: bool) -> None:

@@ -108,18 +108,47 @@ def _find_follower(process: psutil.Process) -> psutil.Process | None:
     return None
 
 
+@contextlib.contextmanager
+def _serving(directory: Path, port: int, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """`synspect serve --follow champion`, with its log in `directory`; ended at the end if it has not yet."""
+    command = [sys.executable, "-c", "from synspect.cli import main; main()", "serve", "--follow", "champion"]
+    command += ["--port", str(port), *options]
+    environment = os.environ | {"SYNSPECT_HOME": str(directory / "home"), "PYTHONPATH": str(ROOT)}
+    with (directory / "log").open("wb") as log:
+        serving = subprocess.Popen(command, cwd=directory, env=environment, stdout=log, stderr=log)
+    try:
+        yield serving
+    finally:
+        serving.terminate()
+        serving.wait(timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+def test_the_follower_and_the_server_end_when_their_parent_is_killed(mlflow_uri: str, tmp_path: Path) -> None:
+    _promote(ModelStore(mlflow_uri), tmp_path / "first", gain=1.0)
+    port = find_free_port(preferred=0)
+    with _serving(tmp_path, port) as serving:
+        _wait_for(lambda: _served_version(f"http://127.0.0.1:{port}") == "1", 90)
+        family = psutil.Process(serving.pid).children(recursive=True)
+        assert any("follow" in process.cmdline() for process in family)
+        assert len(family) >= 3  # the follower, the server, its worker
+
+        serving.kill()
+
+        _, alive = psutil.wait_procs(family, timeout=60)
+        assert alive == []
+    assert find_free_port(preferred=port) == port
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 @pytest.mark.e2e
 def test_a_killed_follower_runs_again_while_the_server_answers(mlflow_uri: str, tmp_path: Path) -> None:
     store = ModelStore(mlflow_uri)
     _promote(store, tmp_path / "first", gain=1.0)
     port, metrics_port = find_free_port(preferred=0), find_free_port(preferred=0)
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-c", "from synspect.cli import main; main()", "serve", "--follow", "champion"]
-    command += ["--port", str(port), "--follow-metrics-port", str(metrics_port)]
-    environment = os.environ | {"SYNSPECT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
-    with (tmp_path / "log").open("wb") as log:
-        serving = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-    try:
+    with _serving(tmp_path, port, "--follow-metrics-port", str(metrics_port)) as serving:
         _wait_for(lambda: _served_version(url) == "1", 90)
         parent = psutil.Process(serving.pid)
         first = _find_follower(parent)
@@ -135,9 +164,7 @@ def test_a_killed_follower_runs_again_while_the_server_answers(mlflow_uri: str, 
         assert follower.pid != first.pid
         told = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5, trust_env=False).text
         assert f'synspect_follow_version_info{{alias="champion",promotion="gates",version="{second}"}} 1.0' in told
-    finally:
-        serving.terminate()
-        code = serving.wait(timeout=60)
+    code = serving.returncode
     assert code == 0
     assert not follower.is_running()
     said = (tmp_path / "log").read_text()
