@@ -21,7 +21,8 @@ from registry.bundle.promotion_note import PROMOTION_NAME, save_promotion_note
 from registry.bundle.served_model import NO_PROMOTION
 from registry.policy import load_policy
 from registry.promotion import check_admitted, describe_alias
-from registry.store import CHAMPION, ModelStore
+from registry.store.facts import CHAMPION
+from registry.store.model_store import ModelStore
 from spect.commit import git_commit
 from spect.errors import ConfigurationError, RegistryError, ServiceError
 

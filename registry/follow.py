@@ -21,7 +21,8 @@ from registry.follow_metrics import FailureReason, FollowMetrics
 from registry.followed_directory import FollowedDirectory
 from registry.policy import Policy, load_policy
 from registry.promotion import check_admitted, describe_alias
-from registry.store import MANIFEST_TAG, ModelStore
+from registry.store.facts import MANIFEST_TAG
+from registry.store.model_store import ModelStore
 from spect.errors import (
     AdmissionError,
     BundleError,

@@ -20,7 +20,8 @@ from registry.bundle.promotion_note import PromotionNote
 from registry.gates import GateReport, judge_bundle
 from registry.history import INTENT, LOG_PREFIX, OUTCOME, History, LogEntry, Outcome, parse_history
 from registry.policy import Policy, load_policy
-from registry.store import CANDIDATE, CHAMPION, GATES_TAG, PROMOTION_TAG, ModelStore
+from registry.store.facts import CANDIDATE, CHAMPION, GATES_TAG, PROMOTION_TAG
+from registry.store.model_store import ModelStore
 from spect.errors import AdmissionError, BundleError, ConfigurationError, GateError, RegistryError
 
 MAX_REASON = 500  # characters; it is a line in a table and a header of the service

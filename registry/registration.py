@@ -5,7 +5,7 @@ import json
 from registry.bundle.directory import Bundle
 from registry.gates import GateReport, GateRow, judge_bundle
 from registry.policy import load_policy
-from registry.store import ModelStore
+from registry.store.model_store import ModelStore
 from spect.conditions import Pattern
 
 REPORT_NAME = "report.html"

@@ -8,7 +8,8 @@ from registry.bundle.promotion_note import PromotionNote
 from registry.gates import GateReport
 from registry.promotion import describe_alias, judge_version, promote
 from registry.registration import register_release
-from registry.store import CHAMPION, ModelStore
+from registry.store.facts import CHAMPION
+from registry.store.model_store import ModelStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

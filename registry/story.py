@@ -9,7 +9,8 @@ from registry.bundle.directory import Bundle
 from registry.gates import GateReport
 from registry.history import History, LogEntry, Reign
 from registry.promotion import judge_version, read_history
-from registry.store import ModelStore, VersionFacts
+from registry.store.facts import VersionFacts
+from registry.store.model_store import ModelStore
 from spect.errors import BundleError
 
 

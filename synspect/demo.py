@@ -20,7 +20,8 @@ from rich.text import Text
 from registry.bundle.promotion_note import PromotionNote
 from registry.follow import follow_once
 from registry.seeding import seed_registry
-from registry.store import CHAMPION, ModelStore
+from registry.store.facts import CHAMPION
+from registry.store.model_store import ModelStore
 from spect.atomic import write_atomically
 from spect.conditions import CONDITIONS, Condition
 from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from registry.history import History, LogEntry, Reign
-    from registry.store import VersionFacts
+    from registry.store.facts import VersionFacts
     from registry.story import Origin, Story
 
 _LOUD = {"override": "yellow", "outside": "bold yellow"}

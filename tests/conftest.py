@@ -23,7 +23,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def _mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow database; creating its tables takes seconds, copying it does not."""
-    from registry.store import ModelStore
+    from registry.store.model_store import ModelStore
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     ModelStore(f"sqlite:///{path}").versions()

@@ -16,7 +16,8 @@ from registry.bundle.panel import Panel
 from registry.gates import GateReport
 from registry.policy import Policy, load_policy
 from registry.registration import register_release
-from registry.store import DEFAULT_NAME, ModelStore
+from registry.store.facts import DEFAULT_NAME
+from registry.store.model_store import ModelStore
 from spect.commit import git_commit
 from spect.conditions import CONDITIONS
 from spect.errors import BundleError, CohortError, RunError

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from registry.bundle.panel import Measurement
-from registry.store import find_experiment, open_client, public_uri, translated_errors
+from registry.store.connection import open_client, public_uri, translated_errors
+from registry.store.experiments import find_experiment
 from spect.atomic import write_atomically
 from spect.home import tracking_uri
 from training.buffering import BufferedTracker

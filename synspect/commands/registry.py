@@ -12,7 +12,7 @@ from synspect.screen import open_screen
 
 if TYPE_CHECKING:
     from registry.bundle.panel import Panel
-    from registry.store import ModelStore
+    from registry.store.model_store import ModelStore
 
 app = typer.Typer(help="List released versions, promote one to champion, roll back, follow it.", no_args_is_help=True)
 
@@ -28,7 +28,7 @@ def list_versions(name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
     Example: synspect registry list
     """
     from registry.promotion import read_history
-    from registry.store import ModelStore
+    from registry.store.model_store import ModelStore
     from synspect.registry_tables import print_versions
 
     store = ModelStore(name=name)
@@ -62,7 +62,7 @@ def show(version: str, name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> N
 
     Example: synspect registry show champion
     """
-    from registry.store import ModelStore
+    from registry.store.model_store import ModelStore
     from registry.story import tell_story
     from synspect.registry_tables import print_story
 
@@ -100,7 +100,7 @@ def promote(
     """
     from registry.promotion import judge_version
     from registry.promotion import promote as promote_version
-    from registry.store import ModelStore
+    from registry.store.model_store import ModelStore
 
     store = ModelStore(name=name)
     version = _resolve(store, version)
@@ -128,7 +128,7 @@ def rollback(name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
     Example: synspect registry rollback
     """
     from registry.promotion import rollback as roll_back
-    from registry.store import ModelStore
+    from registry.store.model_store import ModelStore
 
     note = roll_back(ModelStore(name=name))
     typer.echo(note.model_dump_json(indent=2) if as_json else f"version {note.version} is champion again")
@@ -155,7 +155,8 @@ def follow(
     from registry.follow import follow as follow_alias
     from registry.follow import follow_once, stopped_by_signals
     from registry.follow_metrics import FollowMetrics
-    from registry.store import ALIASES, ModelStore
+    from registry.store.facts import ALIASES
+    from registry.store.model_store import ModelStore
     from spect.errors import ConfigurationError
 
     if alias not in ALIASES:
@@ -217,7 +218,7 @@ def _read_panel(path: Path) -> "Panel":
 
 def _resolve(store: "ModelStore", version: str) -> str:
     """Turn an alias into the version it points to; a number stays what it is."""
-    from registry.store import ALIASES
+    from registry.store.facts import ALIASES
 
     if version not in ALIASES:
         return version

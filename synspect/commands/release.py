@@ -31,7 +31,7 @@ def release(
 
     Example: synspect release brain64-seed0 --test cohorts/test
     """
-    from registry.store import ModelStore
+    from registry.store.model_store import ModelStore
     from training.release import ReleaseNumbers, choose_destination
     from training.release import release as release_run
     from training.run import resolve_run

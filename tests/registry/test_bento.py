@@ -30,7 +30,8 @@ from registry.bundle.promotion_note import PromotionNote
 from registry.follow import follow_once
 from registry.policy import SHIPPED_POLICY
 from registry.promotion import judge_version, promote
-from registry.store import CHAMPION, ModelStore
+from registry.store.facts import CHAMPION
+from registry.store.model_store import ModelStore
 from spect.conditions import parse_condition
 from spect.errors import AdmissionError, RegistryError
 from tests.support.tiny_bundle import build_tiny_bundle

@@ -20,7 +20,8 @@ from registry.follow_metrics import FAILURE_REASONS, FollowMetrics
 from registry.followed_directory import FollowedDirectory
 from registry.policy import load_policy
 from registry.promotion import judge_version, promote, rollback
-from registry.store import CANDIDATE, CHAMPION, ModelStore, VersionFacts
+from registry.store.facts import CANDIDATE, CHAMPION, VersionFacts
+from registry.store.model_store import ModelStore
 from spect.errors import AdmissionError, BundleError, FollowError, InvalidOutputError, RegistryError
 from tests.support.follower_process import run_follower, serving_process
 from tests.support.tiny_bundle import build_tiny_bundle, unbounded_graph

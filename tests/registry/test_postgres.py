@@ -13,7 +13,8 @@ from registry.follow import follow_once
 from registry.promotion import judge_version, promote, read_history, rollback
 from registry.registration import register_release
 from registry.seeding import seed_registry
-from registry.store import CHAMPION, ModelStore
+from registry.store.facts import CHAMPION
+from registry.store.model_store import ModelStore
 from spect.errors import GateError
 from synspect.source import find_reference_bundle
 from tests.support.mlflow_server import running_mlflow_server

@@ -13,7 +13,8 @@ from registry.gates import GateReport
 from registry.policy import load_policy
 from registry.promotion import check_admitted, describe_alias, judge_version, promote, read_history, rollback
 from registry.seeding import seed_registry
-from registry.store import CANDIDATE, CHAMPION, ModelStore
+from registry.store.facts import CANDIDATE, CHAMPION
+from registry.store.model_store import ModelStore
 from spect.errors import BundleError, ConfigurationError, GateError, RegistryError
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_panel
 

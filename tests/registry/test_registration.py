@@ -10,7 +10,7 @@ from registry.gates import judge_bundle
 from registry.policy import load_policy
 from registry.registration import describe_bundle, register_release
 from registry.seeding import seed_registry
-from registry.store import ModelStore
+from registry.store.model_store import ModelStore
 from spect.errors import RegistryError
 from synspect.source import find_reference_bundle
 from tests.support.tiny_bundle import build_tiny_bundle

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from registry.bundle.directory import Bundle
-from registry.store import CANDIDATE, CHAMPION, ModelStore
+from registry.store.facts import CANDIDATE, CHAMPION
+from registry.store.model_store import ModelStore
 from spect.errors import BundleError, RegistryError
 from tests.support.tiny_bundle import build_tiny_bundle
 

@@ -18,7 +18,8 @@ from registry.bundle.directory import Bundle
 from registry.bundle.served_model import open_model
 from registry.follow import follow_once
 from registry.followed_directory import FollowedDirectory
-from registry.store import CHAMPION, ModelStore
+from registry.store.facts import CHAMPION
+from registry.store.model_store import ModelStore
 from spect.errors import SynspectError
 
 ROOT = Path(__file__).parents[2]

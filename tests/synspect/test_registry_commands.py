@@ -9,7 +9,8 @@ from typer.testing import CliRunner, Result
 
 from registry.bundle.directory import Bundle, load_bundle
 from registry.registration import register_release
-from registry.store import CHAMPION, ModelStore
+from registry.store.facts import CHAMPION
+from registry.store.model_store import ModelStore
 from spect.errors import BundleError, ConfigurationError, GateError, RegistryError
 from synspect.commands.registry import app
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_panel

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from registry.bundle.directory import load_bundle
 from registry.promotion import judge_version, promote
-from registry.store import ModelStore
+from registry.store.model_store import ModelStore
 from synspect.cli import app
 from synspect.commands.serve import Alias, _followed_directory
 from synspect.server_process import find_free_port

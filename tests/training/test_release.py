@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from cohort.store import build_cohort, save_cohort
 from registry.bundle.directory import load_bundle
 from registry.bundle.generator import ReleasedGenerator
-from registry.store import ModelStore
+from registry.store.model_store import ModelStore
 from spect.conditions import CONDITIONS, Condition, Level, Pattern
 from spect.errors import BundleError, CohortError, RegistryError
 from spect.profile import ReferenceProfile

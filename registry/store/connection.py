@@ -1,0 +1,112 @@
+"""MLflow opened, and asked, so that it fails soon and in one sentence, says little and sends nothing home."""
+
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spect.errors import RegistryError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+
+# MLflow's defaults retry for minutes. A registry that is away is said at once; serving does not wait for it.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+@contextmanager
+def translated_errors(uri: str, *, advice: str) -> Iterator[None]:
+    """Turn whatever MLflow raises into one `RegistryError` that ends in the advice."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 — MLflow takes seconds to import
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 — comes with MLflow
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+        what, do = _explain(error)
+        raise RegistryError(f"MLflow at {public_uri(uri)} cannot be used: {what}; {do or advice}") from error
+
+
+def open_client(uri: str) -> "MlflowClient":
+    """Open MLflow so that it fails soon, says little and sends nothing home."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient  # noqa: PLC0415 — after the environment is set: MLflow reads it when imported
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if uri.startswith(SQLITE):
+        _create_database(Path(uri.removeprefix(SQLITE)))
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _create_database(path: Path) -> None:
+    """Make MLflow's tables under another name first: cut off in between, they could never be completed."""
+    if path.exists():
+        return
+    from mlflow import MlflowClient  # noqa: PLC0415 — MLflow takes seconds to import
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as staging:
+        made = Path(staging) / path.name
+        uri = f"{SQLITE}{made}"
+        MlflowClient(tracking_uri=uri, registry_uri=uri).search_registered_models(max_results=1)
+        with suppress(FileExistsError):  # another process made it meanwhile
+            os.link(made, path)
+
+
+def make_default(uri: str) -> None:
+    """Make an address the one that this process asks where no client is named."""
+    # MLflow's own registry on a database looks for the logged model at the process-wide address, not at its client's.
+    import mlflow  # noqa: PLC0415 — MLflow takes seconds to import
+
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+
+
+@contextmanager
+def made_meanwhile() -> Iterator[None]:
+    """Pass where another process made the same thing in between."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 — MLflow takes seconds to import
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def public_uri(uri: str) -> str:
+    """Return a URI without user and password."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def _explain(error: BaseException) -> tuple[str, str | None]:
+    """Return in one line what went wrong, and what to do where that is known better than by the caller."""
+    text = str(error).strip()
+    if "error code 401" in text:
+        return "it wants a user and a password", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if "error code 403" in text:
+        return (
+            "it refuses (403)",
+            "ask for the permission, or start it with --allowed-hosts that names this address",
+        )
+    if isinstance(error, ImportError) and "psycopg" in text:
+        return "the driver is missing", "pip install psycopg2-binary, and write the address postgresql+psycopg2://..."
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "its certificate is not trusted", "set MLFLOW_TRACKING_SERVER_CERT_PATH to the authority's"
+    if "Max retries exceeded" in text or "timed out" in text:
+        return "it does not answer", None
+    return public_uri(text.splitlines()[0] if text else type(error).__name__)[:300], None
