@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.drift_answers import DriftAnswer
 from serving.drift_report import build_report
 from serving.drift_sample import MonitorSettings, choose_rows
 from serving.window_store import CompleteWindow, ConditionState, MeasuredSlice, SliceOutcome, WindowStore
@@ -46,14 +47,11 @@ class DriftMetrics(Protocol):
     def observe_slice(self, condition: Condition, *, mean_counts: float, left_right_ratio: float) -> None:
         """Record what one sampled slice measures."""
 
-    def set_drift(self, condition: Condition, *, test: str, feature: str, score: float, threshold: float) -> None:
-        """Set score and threshold of one feature in the last complete window."""
-
     def count_drift_verdict(self, *, test: str, verdict: str) -> None:
         """Count the verdict of one test of a window."""
 
-    def set_last_window(self, timestamp_seconds: float) -> None:
-        """Say when a window was last judged."""
+    def count_drift_slices(self, outcome: SliceOutcome, slices: int) -> None:
+        """Count what became of slices that the watch for drift met."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,12 +150,14 @@ class DriftMonitor:
             self._waiting += len(kept)
             self._tallies[model_sha256, condition, SliceOutcome.OFFERED] += len(counts)
             self._tallies[model_sha256, condition, SliceOutcome.DROPPED] += len(dropped)
+        self._metrics.count_drift_slices(SliceOutcome.OFFERED, len(counts))
+        self._metrics.count_drift_slices(SliceOutcome.DROPPED, len(dropped))
         if len(kept):
             self._offers.put_nowait(
                 _Offer(model=model, condition=condition, counts=counts[kept], seed=seed, indices=indices[kept])
             )
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> DriftAnswer:
         """Return the answer of GET /v1/drift for the model taken up last; where the store fails it says so.
 
         Raises `ConfigurationError` before any model was taken up.
@@ -167,19 +167,27 @@ class DriftMonitor:
                 raise ConfigurationError("no model is watched; the service has not loaded a bundle yet")
             model = next(reversed(self._models.values()))
         self._write_tallies()
-        states: dict[str, ConditionState] = {}
-        try:
-            states = self._store.read(model.sha256)
-        except StoreError as error:
-            self._note_problem(error)
         return build_report(
             model.profile,
-            states,
+            self._read(model),
             model_sha256=model.sha256,
             window_slices=model.window_slices,
             sample_every=self._settings.sample_every,
             problem=self._describe_problem(),
         )
+
+    def read_states(self) -> dict[str, ConditionState]:
+        """Return how each condition of the model taken up last stands; nothing without a model or a store."""
+        with self._lock:
+            model = next(reversed(self._models.values()), None)
+        return {} if model is None else self._read(model)
+
+    def _read(self, model: _Watched) -> dict[str, ConditionState]:
+        try:
+            return self._store.read(model.sha256)
+        except StoreError as error:
+            self._note_problem(error)
+            return {}
 
     def wait_until_idle(self, timeout_seconds: float = 30.0) -> bool:
         """Wait until everything offered so far was measured; False where that took too long."""
@@ -252,28 +260,17 @@ class DriftMonitor:
         self._count(offer, SliceOutcome.MEASURED)
         self._problem = None
         for window in complete:
-            self._publish(model, condition, window)
+            self._tell(condition, window)
 
-    def _publish(self, model: _Watched, condition: Condition, window: CompleteWindow) -> None:
-        with self._lock:
-            answers_now = next(reversed(self._models), None) == model.sha256
-        for judgement in window.judgements:
-            if "score" in judgement and answers_now:  # the metrics' scores do not say which model's they are
-                self._metrics.set_drift(
-                    condition,
-                    test=judgement["test"],
-                    feature=judgement["feature"],
-                    score=judgement["score"],
-                    threshold=judgement["threshold"],
-                )
+    def _tell(self, condition: Condition, window: CompleteWindow) -> None:
         for test in DriftTest:
             verdict = worst_verdict(DriftVerdict(one["verdict"]) for one in window.judgements if one["test"] == test)
             self._metrics.count_drift_verdict(test=str(test), verdict=str(verdict))
             if verdict is DriftVerdict.DRIFT:
                 logger.warning("drift: %s of %s, window %d of %d slices", test, condition, window.number, window.slices)
-        self._metrics.set_last_window(window.completed_at)
 
     def _count(self, offer: _Offer, outcome: SliceOutcome) -> None:
+        self._metrics.count_drift_slices(outcome, 1)
         with self._lock:
             self._tallies[offer.model.sha256, offer.condition, outcome] += 1
 

@@ -1,9 +1,10 @@
-"""The answer of GET /v1/drift: how every condition's windows stand, in plain JSON types."""
+"""Build the answer of GET /v1/drift: how every condition's windows stand."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from serving.drift_answers import DriftAnswer
 from serving.window_store import CompleteWindow, ConditionState, SliceOutcome
 from spect.conditions import Pattern
 from spect.drift import MINIMUM_SLICES
@@ -22,11 +23,11 @@ def build_report(
     window_slices: int,
     sample_every: int,
     problem: str | None,
-) -> dict[str, Any]:
+) -> DriftAnswer:
     """Build the answer for one model; a condition of which nothing is known reads "not_enough_data"."""
     conditions = [_describe_condition(name, profile, states.get(name, ConditionState())) for name in profile.conditions]
     tallies = [state.tallies for state in states.values()]
-    return {
+    fields = {
         "model_sha256": model_sha256,
         "verdict": str(worst_verdict(DriftVerdict(entry["verdict"]) for entry in conditions)),
         "problem": problem,
@@ -46,6 +47,7 @@ def build_report(
         },
         "conditions": conditions,
     }
+    return DriftAnswer.model_validate(fields)
 
 
 def _bounds(pattern: Pattern) -> list[float]:

@@ -1,5 +1,6 @@
 """What an answer is written in, chosen from what was asked for, and what is known of it before a slice is made."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -97,6 +98,18 @@ def _negotiate(accept: str | None) -> str:
                 return name
     offered = ", ".join(FORMATS[name].media_type for name in NAMES)
     raise NotAcceptableError(f"Accept is {accept[:100]!r}; slices can be sent as {offered}")
+
+
+def choose_media_type(accept: str | None, offered: Sequence[str]) -> str:
+    """Return what the Accept header prefers of what is offered, the first where there is none.
+
+    Raises `NotAcceptableError` if the header accepts none of them.
+    """
+    for media_range in _by_preference(accept or "*/*"):
+        for media_type in offered:
+            if _covers(media_range, media_type):
+                return media_type
+    raise NotAcceptableError(f"Accept is {accept!r:.100}; this can be sent as {', '.join(offered)}")
 
 
 def _by_preference(accept: str) -> list[str]:

@@ -5,7 +5,6 @@ PROMETHEUS_MULTIPROC_DIR. BentoML sets that for its workers: build this class th
 """
 
 import itertools
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,21 +15,22 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.problems import HTTP_REASONS, KINDS
+from serving.window_store import SliceOutcome
 from spect.conditions import CONDITIONS, Condition
-from spect.features import FEATURES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OTHER_ROUTE = "other"  # every path that is not served: paths are the client's to invent, labels are not
 
 # Routes with the statuses that each is expected to give: touched at start, so that rate() sees the first increment.
+_GUARDED = (401, 403, 405, 500)  # of every route that asks who is there and works for the answer
 ROUTE_STATUSES: Mapping[str, tuple[int, ...]] = {
-    "/v1/slices": (200, 400, 401, 403, 405, 406, 413, 415, 422, 499, 500, 503, 504),
-    "/v1/quantify": (200, 400, 413, 415, 422, 503, 504),
-    "/v1/conditions": (200, 503),
-    "/v1/model": (200, 503),
-    "/v1/drift": (200, 503),
-    "/v1/drift/check": (200, 400, 413, 415, 422, 503, 504),
+    "/v1/slices": (200, 400, 406, 413, 415, 422, 429, 499, 503, 504, *_GUARDED),
+    "/v1/quantify": (200, 400, 413, 415, 422, 503, 504, *_GUARDED),
+    "/v1/conditions": (200, 503, *_GUARDED),
+    "/v1/model": (200, 503, *_GUARDED),
+    "/v1/drift": (200, 503, *_GUARDED),
+    "/v1/drift/check": (200, 400, 406, 413, 415, 422, 503, 504, *_GUARDED),
     "/": (200,),
     "/page": (200,),
     "/docs": (200,),
@@ -38,7 +38,7 @@ ROUTE_STATUSES: Mapping[str, tuple[int, ...]] = {
     "/livez": (200,),
     "/healthz": (200,),
     "/readyz": (200, 503),
-    "/metrics": (200,),
+    "/metrics": (200, 401, 403),
     OTHER_ROUTE: (404,),
 }
 # By the service itself, by the framework that parses requests, and by clients that went away.
@@ -53,8 +53,6 @@ VERDICTS = ("ok", "drift", "not_enough_data", "not_comparable")
 
 _MODEL_LABELS = ("version", "sha256", "provider", "reference_source", "promotion")
 _CONDITION_LABELS = ("level", "pattern")
-_DRIFT_LABELS = ("test", "feature", *_CONDITION_LABELS)
-_DRIFT_GAUGES = ("synspect_drift_score", "synspect_drift_threshold")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _BATCH_SLICES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 # The unit of counts is the training cohort's: steps of about 10 % from 1 to 1,000 hold any of them.
@@ -88,6 +86,7 @@ class ServiceMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._registry = registry or CollectorRegistry()
+        self._further: list[Collector] = []
         self._model: tuple[str, ...] | None = None
         self._slices = self._counter("slices_generated", "Slices sent to clients", _CONDITION_LABELS)
         self._requests = self._histogram("request_duration_seconds", "Time of a request", _SECONDS, ("route", "status"))
@@ -105,13 +104,8 @@ class ServiceMetrics:
             "mean_counts", "Mean counts of sampled slices", _MEAN_COUNTS, _CONDITION_LABELS
         )
         self._ratio = self._histogram("left_right_ratio", "Left/right of sampled slices", _RATIOS, _CONDITION_LABELS)
-        # "mostrecent" leaves out a series never set, and render one set to NaN: no data never reads as no drift.
-        self._score = self._gauge("drift_score", "Score of the last complete window", "mostrecent", _DRIFT_LABELS)
-        self._threshold = self._gauge("drift_threshold", "Score above which it is drift", "mostrecent", _DRIFT_LABELS)
         self._verdicts = self._counter("drift_verdicts", "Verdicts of windows", ("test", "verdict"))
-        self._last_window = self._gauge(
-            "drift_last_window_timestamp_seconds", "When a window was last judged, in Unix time", "max"
-        )
+        self._watched = self._counter("drift_slices", "Slices that the watch for drift met", ("outcome",))
         self._touch()
 
     def _counter(self, name: str, what: str, labels: Iterable[str] = ()) -> Counter:
@@ -142,6 +136,7 @@ class ServiceMetrics:
             (self._invalid, zip(INVALID_REASONS, strict=True)),
             (self._reloads, zip(RELOAD_RESULTS, strict=True)),
             (self._verdicts, itertools.product(TESTS, VERDICTS)),
+            (self._watched, zip(SliceOutcome, strict=True)),
         ]
         for metric, label_sets in series:
             for labels in label_sets:
@@ -187,34 +182,25 @@ class ServiceMetrics:
         """Say which model answers now; what was told of another one before is left out by `render`."""
         if self._model is not None:
             self._info.labels(*self._model).set(0)
-            if sha256 != self._model[_MODEL_LABELS.index("sha256")]:
-                self._forget_drift()
         self._model = (version, sha256, provider, reference_source, promotion)
         self._info.labels(*self._model).set(1)
-
-    def _forget_drift(self) -> None:
-        """Overwrite every score, those that other workers set too: shared files keep what a dead worker wrote."""
-        for test, feature, condition in itertools.product(TESTS, FEATURES, CONDITIONS):
-            self.set_drift(condition, test=test, feature=feature, score=math.nan, threshold=math.nan)
 
     def observe_slice(self, condition: Condition, *, mean_counts: float, left_right_ratio: float) -> None:
         """Record what one sampled slice measures."""
         self._mean_counts.labels(*_words(condition)).observe(mean_counts)
         self._ratio.labels(*_words(condition)).observe(left_right_ratio)
 
-    def set_drift(self, condition: Condition, *, test: str, feature: str, score: float, threshold: float) -> None:
-        """Set score and threshold of one feature in the last complete window."""
-        labels = (test, feature, *_words(condition))
-        self._score.labels(*labels).set(score)
-        self._threshold.labels(*labels).set(threshold)
-
     def count_drift_verdict(self, *, test: str, verdict: str) -> None:
         """Count the verdict of one test of a window."""
         self._verdicts.labels(test, verdict).inc()
 
-    def set_last_window(self, timestamp_seconds: float) -> None:
-        """Say when a window was last judged."""
-        self._last_window.set(timestamp_seconds)
+    def count_drift_slices(self, outcome: SliceOutcome, slices: int) -> None:
+        """Count what became of slices that the watch for drift met."""
+        self._watched.labels(outcome).inc(slices)
+
+    def attach(self, collector: Collector) -> None:
+        """Tell, beside what this class counts, what a collector reads at each scrape."""
+        self._further.append(collector)
 
     def render(self) -> bytes:
         """Return the text that Prometheus scrapes, of all workers of this server."""
@@ -223,6 +209,8 @@ class ServiceMetrics:
             source = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
         registry.register(_WithoutPastModels(source))
+        for collector in self._further:
+            registry.register(collector)
         return generate_latest(registry)
 
 
@@ -236,8 +224,6 @@ class _WithoutPastModels(Collector):
         for metric in self._source.collect():
             if metric.name == "synspect_model_info":
                 metric.samples = [sample for sample in metric.samples if sample.value]
-            elif metric.name in _DRIFT_GAUGES:
-                metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
             yield metric
 
 

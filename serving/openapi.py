@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.answers import ConditionsAnswer, ModelAnswer, QuantifyAnswer
+from serving.drift_answers import DriftAnswer, DriftCheckAnswer
 from serving.encode import FORMATS, LAYOUTS
 from serving.problems import MEDIA_TYPE
 from serving.schemas import SlicesRequest
@@ -86,7 +87,13 @@ def build_openapi() -> Json:
 
 
 def _schemas() -> Json:
-    models: tuple[type[BaseModel], ...] = (ConditionsAnswer, ModelAnswer, QuantifyAnswer)
+    models: tuple[type[BaseModel], ...] = (
+        ConditionsAnswer,
+        ModelAnswer,
+        QuantifyAnswer,
+        DriftAnswer,
+        DriftCheckAnswer,
+    )
     described = [(SlicesRequest, "validation"), *((model, "serialization") for model in models)]
     _, definitions = models_json_schema(described, ref_template=_REFERENCE)  # type: ignore[arg-type]
     found: Json = definitions["$defs"]
@@ -102,9 +109,9 @@ def _paths() -> Json:
         },
         "/v1/conditions": {"get": _operation("What can be asked for", _json_answer("ConditionsAnswer"), (503,))},
         "/v1/model": {"get": _operation("The model that answers now", _json_answer("ModelAnswer"), (503,))},
-        "/v1/drift": {"get": _operation("Last complete window of each condition", _object_answer(), (503,))},
+        "/v1/drift": {"get": _operation("Last complete window of each condition", _json_answer("DriftAnswer"), (503,))},
         "/v1/drift/check": {
-            "post": _operation("Judge new scans against the reference", _object_answer(), _UPLOAD_PROBLEMS)
+            "post": _operation("Judge new scans against the reference", _drift_check_answer(), (*_UPLOAD_PROBLEMS, 406))
             | {"requestBody": _upload_body(_SCAN_FIELDS)}
         },
         "/livez": {"get": _operation("Whether the process answers", _object_answer())},
@@ -161,6 +168,12 @@ def _json_answer(model: str) -> Json:
         "description": "the answer",
         "content": {"application/json": {"schema": {"$ref": _REFERENCE.format(model=model)}}},
     }
+
+
+def _drift_check_answer() -> Json:
+    answer = _json_answer("DriftCheckAnswer")
+    answer["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
+    return answer
 
 
 def _object_answer() -> Json:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -16,7 +16,8 @@ from starlette.routing import Route
 from registry.bundle.served_model import ServedModel
 from serving.access import AccessGuard, BodyLimit, SecurityHeaders
 from serving.answers import QuantifyAnswer, describe_conditions, describe_model, list_quantities
-from serving.encode import FORMATS, choose_format
+from serving.drift_answers import DriftCheckAnswer
+from serving.encode import FORMATS, choose_format, choose_media_type
 from serving.metrics import CONTENT_TYPE
 from serving.openapi import build_openapi
 from serving.page import PAGE_FILES, docs_page, page_file
@@ -33,10 +34,12 @@ from serving.timing import ClientGoneError, RequestTimes, finish_unless_gone
 from serving.uploads import Upload, read_upload, receive_upload, to_scan_set
 from serving.worker import Worker
 from spect.errors import SynspectError
+from spect.formats.drift_png import drift_check_png
 from spect.quantify import quantify
 from spect.scan_check import check_scans
 
 UPLOAD_PATHS = frozenset({"/v1/quantify", "/v1/drift/check"})
+_JSON, _PNG = "application/json", "image/png"
 _CLIENT_GONE = 499  # nobody reads it: it labels the request's duration
 
 
@@ -153,22 +156,30 @@ async def get_drift(request: Request) -> Response:
     """Say how the last complete window of each condition was judged."""
     worker = _worker(request)
     worker.slot.current()
-    return JSONResponse(await asyncio.to_thread(worker.monitor.report))
+    report = await asyncio.to_thread(worker.monitor.report)
+    return Response(report.to_json(), media_type=_JSON)
 
 
 async def post_drift_check(request: Request) -> Response:
-    """Judge uploaded scans against the reference of the model that answers now."""
+    """Judge uploaded scans against the reference of the model that answers now; as JSON, or as a picture of it."""
     worker = _worker(request)
+    media_type = choose_media_type(request.headers.get("accept"), (_JSON, _PNG))
     model = worker.slot.current()
     limits = worker.settings
     with worker.hold_upload():
         upload = await receive_upload(request, deadline_seconds=limits.deadline_seconds)
-        return JSONResponse(await worker.measure(lambda: _check_drift(upload, model, limits.max_upload_bytes)))
+        work = partial(_check_drift, upload, model, media_type, limits.max_upload_bytes)
+        return Response(await worker.measure(work), media_type=media_type)
 
 
-def _check_drift(upload: Upload, model: ServedModel, max_bytes: int) -> dict[str, Any]:
-    scans = to_scan_set(upload, read_upload(upload, max_bytes=max_bytes))
-    return check_scans(model.profile, scans).to_dict() | {"model_sha256": model.bundle.sha256}
+def _check_drift(upload: Upload, model: ServedModel, media_type: str, max_bytes: int) -> bytes:
+    check = check_scans(model.profile, to_scan_set(upload, read_upload(upload, max_bytes=max_bytes))).to_dict()
+    answer = DriftCheckAnswer.from_check(check, model_sha256=model.bundle.sha256)
+    return (
+        answer.to_json()
+        if media_type == _JSON
+        else drift_check_png(check, title=f"Uploaded scans against model {model.version}")
+    )
 
 
 async def get_page(request: Request) -> Response:
@@ -211,7 +222,7 @@ def _worker(request: Request) -> Worker:
 
 
 def _answer(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(), media_type="application/json")
+    return Response(answer.model_dump_json(), media_type=_JSON)
 
 
 async def _answer_and_count(request: Request, error: Exception) -> Response:

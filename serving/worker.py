@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from registry.bundle.served_model import ServedModel, open_model
 from serving.batcher import MicroBatcher
+from serving.drift_gauges import DriftGauges
 from serving.drift_monitor import DriftMonitor
 from serving.drift_sample import MonitorSettings
 from serving.encode import FORMATS, describe_generated
@@ -48,6 +49,7 @@ class Worker:
                 cpu_share=settings.drift_cpu_share,
             ),
         )
+        metrics.attach(DriftGauges(self.monitor.read_states))
         self.slot = ModelSlot(
             settings.find_bundle_dir(),
             metrics,

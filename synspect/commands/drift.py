@@ -26,6 +26,9 @@ def check(
     bundle: Annotated[
         Path | None, typer.Option(help="Directory of a bundle; models/reference if neither is given.")
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write a picture of scores and effects here, as PNG.", dir_okay=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Judge a cohort of scans against the reference scans in the model's profile, patients bootstrapped on both sides.
@@ -34,15 +37,19 @@ def check(
     With --url the slices are sent to the service, patients as numbers only. A verdict of drift is an answer, not a
     failure: the exit code is 0.
 
-    Example: synspect drift check cohorts/spring --bundle models/reference
+    Example: synspect drift check cohorts/spring --bundle models/reference --picture spring.png
     """
     from cohort.store import load_cohort
     from spect.errors import RequestError
 
     if url is not None and bundle is not None:
         raise RequestError("a url and a bundle were both given; the reference is that of one of them")
+    if picture is not None and not picture.absolute().parent.is_dir():
+        raise RequestError(f"{picture.parent} is no directory; name a file for the picture in one that exists")
     scans = _scans_of(load_cohort(cohort))
     answer = _ask_service(url, scans) if url is not None else _check_here(bundle, scans, quiet=as_json)
+    if picture is not None:
+        _draw(answer, cohort, picture)
     if as_json:
         typer.echo(json.dumps(answer))
     else:
@@ -90,6 +97,17 @@ def _ask_service(url: str, scans: "ScanSet") -> dict[str, Any]:
 
     with closing(open_service(url)) as source:
         return source.check_drift(scans)
+
+
+def _draw(answer: dict[str, Any], cohort: Path, picture: Path) -> None:
+    from spect.atomic import write_atomically
+    from spect.errors import RequestError
+    from spect.formats.drift_png import drift_check_png
+
+    try:
+        write_atomically(picture, drift_check_png(answer, title=str(cohort)))
+    except OSError as error:
+        raise RequestError(f"{picture} cannot be written ({error.strerror}); choose another --picture") from None
 
 
 def _print(answer: dict[str, Any], cohort: Path) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from serving.drift_gauges import DriftGauges
 from serving.drift_monitor import DriftMonitor
 from serving.drift_sample import MonitorSettings, choose_rows
 from serving.metrics import ServiceMetrics
@@ -25,21 +27,17 @@ class Heard:
 
     def __init__(self) -> None:
         self.slices: list[tuple[Condition, float, float]] = []
-        self.scores: dict[tuple[Condition, str, str], tuple[float, float]] = {}
         self.verdicts: list[tuple[str, str]] = []
-        self.last_window = 0.0
+        self.outcomes: Counter[str] = Counter()
 
     def observe_slice(self, condition, *, mean_counts, left_right_ratio) -> None:
         self.slices.append((condition, mean_counts, left_right_ratio))
 
-    def set_drift(self, condition, *, test, feature, score, threshold) -> None:
-        self.scores[condition, test, feature] = (score, threshold)
-
     def count_drift_verdict(self, *, test, verdict) -> None:
         self.verdicts.append((test, verdict))
 
-    def set_last_window(self, timestamp_seconds) -> None:
-        self.last_window = timestamp_seconds
+    def count_drift_slices(self, outcome, slices) -> None:
+        self.outcomes[outcome] += slices
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +72,16 @@ def _offer(monitor: DriftMonitor, counts: np.ndarray, *, seed: int = 7, start: i
     monitor.offer(NORMAL, counts, seed=seed, indices=np.arange(start, start + len(counts)), model_sha256=sha)
 
 
+def _report(monitor: DriftMonitor) -> dict:
+    return json.loads(monitor.report().to_json())
+
+
 def _condition(report: dict) -> dict:
     return next(one for one in report["conditions"] if (one["level"], one["pattern"]) == ("COR", "normal"))
 
 
 def test_before_any_slice_every_condition_reads_not_enough_data(make_monitor) -> None:
-    report = make_monitor()[0].report()
+    report = _report(make_monitor()[0])
     assert report["verdict"] == "not_enough_data"
     assert {one["verdict"] for one in report["conditions"]} == {"not_enough_data"}
     assert report["sampled"]["share"] is None
@@ -90,7 +92,7 @@ def test_a_full_window_of_the_models_own_slices_is_judged_ok(make_monitor, slice
     monitor, heard = make_monitor()
     _offer(monitor, slices[300:340])
     assert monitor.wait_until_idle()
-    report = monitor.report()
+    report = _report(monitor)
     condition = _condition(report)
     assert (condition["verdict"], condition["gathered"]) == ("ok", 8)
     assert condition["window"]["slices"] == 32
@@ -98,20 +100,41 @@ def test_a_full_window_of_the_models_own_slices_is_judged_ok(make_monitor, slice
     assert condition["window"]["statistics"]["mean_counts"]["mean"] == pytest.approx(50, rel=0.3)
     assert report["verdict"] == "not_enough_data"  # the other conditions were not served
     assert heard.verdicts == [("shift", "ok"), ("distance", "ok")]
-    assert heard.last_window == pytest.approx(time.time(), abs=30)
     assert len(heard.slices) == 40
-    json.dumps(report, allow_nan=False)
+    assert heard.outcomes == {"offered": 40, "dropped": 0, "measured": 40}
 
 
 def test_scaled_output_is_a_shift_and_is_told_to_the_metrics(make_monitor, slices) -> None:
     monitor, heard = make_monitor()
     _offer(monitor, slices[300:332] * np.float32(0.7))
     assert monitor.wait_until_idle()
-    assert _condition(monitor.report())["verdict"] == "drift"
-    assert monitor.report()["verdict"] == "drift"
-    score, threshold = heard.scores[NORMAL, "shift", "mean_counts"]
-    assert score > threshold
+    assert _condition(_report(monitor))["verdict"] == "drift"
+    assert _report(monitor)["verdict"] == "drift"
+    scores = _told_scores(monitor)
+    assert scores["synspect_drift_score"] > scores["synspect_drift_threshold"]
     assert ("shift", "drift") in heard.verdicts
+
+
+def _told_scores(monitor: DriftMonitor) -> dict[str, float]:
+    """What Prometheus is told of the shift of mean counts; empty where that was not judged."""
+    of_mean_counts = {"test": "shift", "feature": "mean_counts"}
+    return {
+        family.name: sample.value
+        for family in DriftGauges(monitor.read_states).collect()
+        for sample in family.samples
+        if of_mean_counts.items() <= sample.labels.items()
+    }
+
+
+def test_a_server_that_starts_again_tells_the_last_windows_of_its_store(make_monitor, slices) -> None:
+    monitor, _ = make_monitor()
+    _offer(monitor, slices[300:332])
+    assert monitor.wait_until_idle()
+    told = _told_scores(monitor)
+    monitor.close()
+    again, heard = make_monitor()
+    assert _told_scores(again) == told != {}
+    assert heard.verdicts == []  # counted once, by the worker that judged
 
 
 def test_the_same_slices_again_do_not_fill_a_window(make_monitor, slices) -> None:
@@ -119,7 +142,7 @@ def test_the_same_slices_again_do_not_fill_a_window(make_monitor, slices) -> Non
     for _ in range(3):
         _offer(monitor, slices[:20])
     assert monitor.wait_until_idle()
-    condition = _condition(monitor.report())
+    condition = _condition(_report(monitor))
     assert (condition["gathered"], condition["window"]) == (20, None)
 
 
@@ -128,7 +151,7 @@ def test_offering_returns_at_once_and_what_finds_no_room_is_counted(make_monitor
     started = time.perf_counter()
     _offer(monitor, slices)
     assert time.perf_counter() - started < 0.1
-    sampled = _condition(monitor.report())["sampled"]
+    sampled = _condition(_report(monitor))["sampled"]
     assert (sampled["offered"], sampled["dropped"]) == (400, 390)
 
 
@@ -140,7 +163,7 @@ def test_a_hot_swap_starts_new_windows_and_the_report_speaks_of_the_new_model(ma
     _offer(monitor, slices[32:40])  # a request of the old model that ends late
     _offer(monitor, slices[40:45], sha=NEXT_SHA)
     assert monitor.wait_until_idle()
-    report = monitor.report()
+    report = _report(monitor)
     assert report["model_sha256"] == NEXT_SHA
     assert (_condition(report)["gathered"], _condition(report)["window"]) == (5, None)
 
@@ -157,7 +180,7 @@ def test_a_slice_without_a_brain_is_counted_and_stops_nothing(make_monitor, slic
     blank = np.zeros((1, 64, 64), np.float32)
     _offer(monitor, np.concatenate([blank, slices[:3]]))
     assert monitor.wait_until_idle()
-    sampled = _condition(monitor.report())["sampled"]
+    sampled = _condition(_report(monitor))["sampled"]
     assert (sampled["unmeasurable"], sampled["measured"]) == (1, 3)
 
 
@@ -167,13 +190,13 @@ def test_a_broken_store_fails_no_request_and_is_said_in_the_report(make_monitor,
     monitor, _ = make_monitor(path=path)
     _offer(monitor, slices[:4])
     assert monitor.wait_until_idle()
-    report = monitor.report()
+    report = _report(monitor)
     assert report["verdict"] == "not_enough_data"
     assert "broken.sqlite" in report["problem"]
     path.unlink()
     _offer(monitor, slices[4:8])
     assert monitor.wait_until_idle()
-    report = monitor.report()
+    report = _report(monitor)
     sampled = _condition(report)["sampled"]
     assert (sampled["lost"], sampled["measured"], sampled["offered"], report["problem"]) == (4, 4, 8, None)
     assert any("broken.sqlite" in record.message for record in caplog.records)
@@ -187,7 +210,7 @@ def test_two_monitors_on_one_store_fill_one_window(make_monitor, slices, tmp_pat
     assert first.wait_until_idle()
     assert second.wait_until_idle()
     second.report()
-    condition = _condition(first.report())
+    condition = _condition(_report(first))
     assert (condition["window"]["slices"], condition["gathered"], condition["sampled"]["offered"]) == (32, 8, 40)
 
 
@@ -219,7 +242,7 @@ def test_first_slices_of_many_seeds_are_sampled_too() -> None:
 
 def test_a_window_larger_than_the_profile_supports_becomes_the_largest_supported(make_monitor) -> None:
     monitor, _ = make_monitor(MonitorSettings(window_slices=2048))
-    assert monitor.report()["window_slices"] == 32
+    assert _report(monitor)["window_slices"] == 32
 
 
 def test_a_profile_with_unknown_features_is_refused(make_monitor, profile) -> None:
@@ -247,10 +270,10 @@ def test_an_unexpected_error_loses_its_slice_and_stops_nothing(make_monitor, sli
     heard.observe_slice = fail_once
     _offer(monitor, slices[:1])
     assert monitor.wait_until_idle()
-    assert "unexpected error" in monitor.report()["problem"]
+    assert "unexpected error" in _report(monitor)["problem"]
     _offer(monitor, slices[1:4])
     assert monitor.wait_until_idle()
-    report = monitor.report()
+    report = _report(monitor)
     sampled = _condition(report)["sampled"]
     assert (sampled["lost"], sampled["measured"], report["problem"]) == (1, 3, None)
     assert "nobody foresaw this" in caplog.text
@@ -261,7 +284,7 @@ def test_a_window_of_the_model_before_is_kept_out_of_the_scores(make_monitor, sl
     monitor.watch(NEXT_SHA, profile, pixel_spacing_mm=SPACING_MM)
     _offer(monitor, slices[:32])
     assert monitor.wait_until_idle()
-    assert heard.scores == {}
+    assert _told_scores(monitor) == {}
     assert len(heard.verdicts) == 2
 
 
@@ -283,7 +306,8 @@ def test_the_services_own_metrics_are_what_the_monitor_speaks_to(tmp_path, slice
     monitor.start()
     _offer(monitor, slices[300:332])
     assert monitor.wait_until_idle()
-    monitor.close()
+    metrics.attach(DriftGauges(monitor.read_states))
     text = metrics.render().decode()
+    monitor.close()
     assert 'synspect_drift_score{feature="mean_counts",level="COR",pattern="normal",test="shift"}' in text
     assert 'synspect_drift_verdicts_total{test="distance",verdict="ok"} 1.0' in text

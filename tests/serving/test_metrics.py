@@ -1,14 +1,25 @@
 """What Prometheus sees of one worker; two workers are seen in test_server.py."""
 
+import itertools
 import sys
 import threading
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.metrics import MULTIPROCESS_VARIABLE, REJECTIONS, ServiceMetrics, forget_dead_workers
+from serving.drift_gauges import DriftGauges
+from serving.metrics import (
+    INVALID_REASONS,
+    MULTIPROCESS_VARIABLE,
+    REJECTIONS,
+    ROUTE_STATUSES,
+    ServiceMetrics,
+    forget_dead_workers,
+)
 from serving.problems import KINDS
+from serving.window_store import CompleteWindow, ConditionState, SliceOutcome
 from spect.conditions import CONDITIONS
+from spect.judgement import DriftTest, DriftVerdict
 
 NAMES = {
     "slices_generated_total",
@@ -22,11 +33,9 @@ NAMES = {
     "model_reloads_total",
     "mean_counts_count",
     "left_right_ratio_count",
-    "drift_score",
-    "drift_threshold",
+    "drift_slices_total",
     "drift_verdicts_total",
     "invalid_slices_total",
-    "drift_last_window_timestamp_seconds",
 }
 ASKED = {"level": "COR", "pattern": "normal", "count": 5, "seed": 1}
 
@@ -46,14 +55,21 @@ def value(samples: dict, name: str, **labels: str) -> float:
 def test_every_series_of_a_closed_set_is_there_before_anything_happened() -> None:
     metrics = ServiceMetrics()
     metrics.set_model(version="1", sha256="ab", provider="cpu", reference_source="simulated", promotion="gates")
-    metrics.set_drift(CONDITIONS[0], test="shift", feature="mean_counts", score=1.0, threshold=2.0)
     samples = read(metrics.render().decode())
     assert {name for name, _ in samples} >= NAMES
     for condition in CONDITIONS:
         assert value(samples, "slices_generated_total", level=condition.level, pattern=condition.pattern) == 0
     for reason in REJECTIONS:
         assert value(samples, "rejected_requests_total", reason=reason) == 0
-    assert value(samples, "drift_verdicts_total", test="distance", verdict="not_comparable") == 0
+    for test, verdict in itertools.product(DriftTest, DriftVerdict):
+        assert value(samples, "drift_verdicts_total", test=test, verdict=verdict) == 0
+    for outcome in SliceOutcome:
+        assert value(samples, "drift_slices_total", outcome=outcome) == 0
+    for reason in INVALID_REASONS:
+        assert value(samples, "invalid_slices_total", reason=reason) == 0
+    for route, statuses in ROUTE_STATUSES.items():
+        for status in statuses:
+            assert value(samples, "request_duration_seconds_count", route=route, status=str(status)) == 0
 
 
 def test_what_is_served_and_refused_is_counted(client) -> None:
@@ -86,21 +102,29 @@ def test_only_the_model_that_answers_is_told() -> None:
     assert told == ["2"]
 
 
-def test_scores_of_the_model_before_are_told_no_more() -> None:
+def test_scores_are_those_of_the_store_and_absent_where_nothing_was_judged() -> None:
+    judged = {"test": "shift", "feature": "mean_counts", "level": "COR", "pattern": "normal", "verdict": "ok"}
+    unjudged = {**judged, "test": "distance", "verdict": "not_enough_data"}
+    window = CompleteWindow(
+        number=3,
+        completed_at=1e9,
+        slices=32,
+        statistics={},
+        judgements=[{**judged, "score": 4.0, "threshold": 9.5}, unjudged],
+    )
+    states: dict[str, ConditionState] = {"BG/normal": ConditionState(gathered=3)}
     metrics = ServiceMetrics()
-    labels = {"provider": "cpu", "reference_source": "simulated"}
-
-    def told() -> set[str]:
-        return {name for name, _ in read(metrics.render().decode()) if name in {"drift_score", "drift_threshold"}}
-
-    metrics.set_model(version="1", sha256="ab", promotion="gates", **labels)
-    metrics.set_drift(CONDITIONS[0], test="shift", feature="mean_counts", score=1.0, threshold=2.0)
-    metrics.set_model(version="1", sha256="ab", promotion="outside", **labels)
-    assert told() == {"drift_score", "drift_threshold"}
-    metrics.set_model(version="2", sha256="cd", promotion="gates", **labels)
-    assert told() == set()
-    metrics.set_drift(CONDITIONS[0], test="shift", feature="mean_counts", score=1.0, threshold=2.0)
-    assert told() == {"drift_score", "drift_threshold"}
+    metrics.attach(DriftGauges(lambda: states))
+    before = read(metrics.render().decode())
+    assert value(before, "drift_last_window_timestamp_seconds") == 0
+    assert not {name for name, _ in before} & {"drift_score", "drift_threshold"}
+    states["COR/normal"] = ConditionState(window=window)
+    after = read(metrics.render().decode())
+    labels = {name: judged[name] for name in ("test", "feature", "level", "pattern")}
+    assert value(after, "drift_score", **labels) == 4.0
+    assert value(after, "drift_threshold", **labels) == 9.5
+    assert value(after, "drift_last_window_timestamp_seconds") == 1e9
+    assert sum(name == "drift_score" for name, _ in after) == 1
 
 
 def test_workers_that_start_together_forget_the_dead_together(tmp_path: Path, monkeypatch) -> None:
