@@ -67,9 +67,9 @@ def test_the_judgement_of_scans_comes_as_a_picture_to_who_asks_for_one(client: A
 
 @pytest.fixture(params=[("not_finite", np.nan), ("out_of_range", 5.0), ("constant", 0.25)], ids=lambda param: param[0])
 def faulty(request, open_client, served_bundle: Bundle, tmp_path: Path) -> tuple[AsgiClient, str]:
-    """A service whose generator spoils one slice in some thirty, in one of three ways."""
+    """A service whose generator spoils one slice in some fifty, in one of three ways."""
     reason, value = request.param
-    bundle = rerelease(served_bundle, tmp_path / "faulty", spoiled(value, beyond=1.8))
+    bundle = rerelease(served_bundle, tmp_path / "faulty", spoiled(value, beyond=2.1))
     return open_client(bundle_dir=bundle.path), reason
 
 
