@@ -35,6 +35,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 CONDITION = {"level": "COR", "pattern": "normal"}
 WINDOW = 32
+PATIENCE = 60.0  # seconds for one answer, on a machine that has other things to do
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ class Watched:
 
         def one(seed: int) -> int:
             body = {**CONDITION, "seed": seed, "count": count}
-            return httpx.post(f"{self.server.url}/v1/slices", json=body, timeout=120).status_code
+            return httpx.post(f"{self.server.url}/v1/slices", json=body, timeout=PATIENCE).status_code
 
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             return Counter(pool.map(one, seeds))
 
     def samples(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """What the server tells now."""
-        text = httpx.get(f"{self.server.url}/metrics", timeout=20).text
+        text = httpx.get(f"{self.server.url}/metrics", timeout=PATIENCE).text
         return {
             (sample.name.removeprefix("synspect_"), frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(text)
@@ -119,10 +120,13 @@ def count_workers(server: ServerProcess) -> int:
 def test_what_two_workers_tell_is_exactly_what_was_asked(watched: Watched) -> None:
     assert watched.ask(range(20), count=2) == {200: 20}
     for _ in range(3):
-        assert httpx.post(f"{watched.server.url}/v1/slices", json={**CONDITION, "count": 0}).status_code == 422
+        assert (
+            httpx.post(f"{watched.server.url}/v1/slices", json={**CONDITION, "count": 0}, timeout=PATIENCE).status_code
+            == 422
+        )
     for number in range(4):
-        assert httpx.get(f"{watched.server.url}/v1/invented/{number}").status_code == 404
-    assert httpx.get(f"{watched.server.url}/v1/slices").status_code == 405
+        assert httpx.get(f"{watched.server.url}/v1/invented/{number}", timeout=PATIENCE).status_code == 404
+    assert httpx.get(f"{watched.server.url}/v1/slices", timeout=PATIENCE).status_code == 405
     route = "/v1/slices"
     expected = {
         ("slices_generated_total", *CONDITION.items()): 40,
@@ -159,15 +163,17 @@ def test_what_two_workers_tell_is_exactly_what_was_asked(watched: Watched) -> No
 
 
 def test_promtool_finds_nothing_to_say_of_the_metrics(watched: Watched) -> None:
-    text = httpx.get(f"{watched.server.url}/metrics", timeout=20).content
+    text = httpx.get(f"{watched.server.url}/metrics", timeout=PATIENCE).content
     assert run_tool("promtool", "check", "metrics", given=text).strip() == ""
 
 
 def test_series_are_bounded_and_there_from_the_start(watched: Watched) -> None:
     before = set(watched.samples())
-    for number in range(20):
-        httpx.get(f"{watched.server.url}/v1/invented/again/{number}")
-        httpx.post(f"{watched.server.url}/v1/slices", json={**CONDITION, "level": f"L{number}", "count": 1})
+    for number in range(5):
+        httpx.get(f"{watched.server.url}/v1/invented/again/{number}", timeout=PATIENCE)
+        httpx.post(
+            f"{watched.server.url}/v1/slices", json={**CONDITION, "level": f"L{number}", "count": 1}, timeout=PATIENCE
+        )
     assert set(watched.samples()) == before
     assert len(before) < 4000
 
@@ -179,7 +185,7 @@ def test_drift_of_what_is_served_reaches_the_receiver_and_every_panel_shows_some
     ready = f"{watched.server.url}/readyz"
     wait_for(
         "every worker to serve the scaled bundle",
-        lambda: {httpx.get(ready, timeout=20).json()["version"] for _ in range(12)} == {"scaled"},
+        lambda: {httpx.get(ready, timeout=PATIENCE).json()["version"] for _ in range(12)} == {"scaled"},
     )
 
     assert watched.ask(range(1000, 1000 + WINDOW), count=1) == {200: WINDOW}
@@ -190,7 +196,7 @@ def test_drift_of_what_is_served_reaches_the_receiver_and_every_panel_shows_some
     assert "COR/normal" in alert["annotations"]["summary"]
     assert "mean_counts" in alert["annotations"]["summary"]
     assert (MONITORING.parent / alert["annotations"]["runbook"]).exists()
-    board = httpx.get(f"{watched.server.url}/v1/drift", timeout=20).json()
+    board = httpx.get(f"{watched.server.url}/v1/drift", timeout=PATIENCE).json()
     assert board["verdict"] == "drift"
     assert {one["labels"]["alertname"] for one in watched.webhook.alerts} <= {
         "SynspectDriftShift",
