@@ -30,6 +30,7 @@ def draw_window(profile: ReferenceProfile, condition: str, size: int, rng: np.ra
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_without_drift_one_round_in_a_thousand_alarms(profile: ReferenceProfile) -> None:
     assert profile.false_alarm_rate == DEFAULT_FALSE_ALARM_RATE
     rounds, alarms = 6000, 0

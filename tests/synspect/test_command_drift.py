@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from cohort.store import CohortDescription, build_cohort, save_cohort
@@ -69,6 +70,15 @@ def test_the_table_names_verdict_effect_and_margin(bundle, tmp_path, monkeypatch
     assert result.exit_code == 0
     assert "COR/normal" in result.stdout
     assert "margin 0.95 to 1.05" in result.stdout
+
+
+def test_a_picture_is_written_where_it_was_asked_for(bundle, tmp_path) -> None:
+    cohort = _write_cohort(tmp_path / "darker", draw_slices(40, np.random.default_rng(1)) * np.float32(0.6))
+    picture = tmp_path / "darker.png"
+    _check(cohort, "--bundle", str(bundle), "--picture", str(picture))
+    assert Image.open(picture).text["Software"] == "synspect"
+    with pytest.raises(RequestError, match="no directory"):
+        _check(cohort, "--bundle", str(bundle), "--picture", str(tmp_path / "absent" / "darker.png"))
 
 
 def test_what_cannot_be_checked_is_refused(bundle, tmp_path) -> None:
