@@ -89,6 +89,10 @@ class ServiceError(SynspectError):
     """The service is unreachable, or answered with a problem."""
 
 
+class IncompleteBatchError(ServiceError):
+    """An answer that did not arrive whole: cut off on its way, damaged, or given up by a service that sent its start."""
+
+
 class InvalidOutputError(SynspectError):
     """The generator produced counts that must not leave the service: not finite, out of range, constant."""
 

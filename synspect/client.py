@@ -12,7 +12,7 @@ from spect.density import Targets
 from spect.errors import RequestError
 from spect.sampling import MAX_SEED
 from spect.slices import SyntheticBatch, check_counts
-from synspect.source import Order, SliceSource, find_reference_bundle, generate_in_parts
+from synspect.source import Order, Progress, SliceSource, find_reference_bundle, generate_in_parts
 
 if TYPE_CHECKING:
     from synspect.http_source import ServiceSource
@@ -64,8 +64,11 @@ class Client:
         left_right_ratio: float | None = None,
         mean_counts: float | None = None,
         matrix: int | None = None,
+        progress: Progress = lambda _slices: None,
     ) -> SyntheticBatch:
         """Make slices start to start + count - 1 of a condition; a seed is drawn, and told in the batch, if None.
+
+        `progress` is told how many slices are there, as they come.
 
         Raises
         ------
@@ -73,6 +76,8 @@ class Client:
             For what cannot be served, with the reason.
         ServiceError
             If the service is out of reach, or failed.
+        IncompleteBatchError
+            If an answer did not arrive whole, however often it was asked for.
         """
         order = Order(
             condition=parse_condition(level, pattern),
@@ -82,7 +87,7 @@ class Client:
             targets=Targets(mean_counts=mean_counts, left_right_ratio=left_right_ratio),
             matrix=matrix,
         )
-        return generate_in_parts(self._source, order)
+        return generate_in_parts(self._source, order, progress=progress)
 
     def conditions(self) -> list[dict[str, Any]]:
         """Return what can be asked for, one mapping a condition."""

@@ -1,11 +1,8 @@
-"""A running service answers over HTTP: timeouts, patience under load, and every problem as one line."""
+"""A running service answers over HTTP: every problem as one line, and never fewer slices than were asked for."""
 
 import io
-import random
 import time
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -16,48 +13,27 @@ from spect.errors import FormatError, RequestError, ServiceError
 from spect.formats import npz
 from spect.scan_check import ScanSet
 from spect.slices import Counts, SyntheticBatch
+from synspect.patience import BUSY, PatientTransport, Sleep
 from synspect.source import Order
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0, read=150.0)  # the service gives up after 120 s and says so
-ATTEMPTS = 6
-LONGEST_WAIT_SECONDS = 30.0
-_BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _NPZ = "application/x-npz"
-
-Sleep = Callable[[float], None]
-
-
-class PatientTransport(httpx.BaseTransport):
-    """Repeats a request that met a busy service, after the time it asked for.
-
-    Safe for every request of this client: by the seed rule, asking twice for a slice gives the same slice.
-    """
-
-    def __init__(self, inner: httpx.BaseTransport, *, sleep: Sleep = time.sleep) -> None:
-        self._inner, self._sleep = inner, sleep
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send, and send again while the service is busy, up to `ATTEMPTS` times."""
-        for attempt in range(1, ATTEMPTS):
-            response = self._inner.handle_request(request)
-            if response.status_code not in _BUSY:
-                return response
-            response.close()
-            self._sleep(_wait_seconds(response, attempt))
-        return self._inner.handle_request(request)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._inner.close()
 
 
 class ServiceSource:
     """One service, one connection pool."""
 
-    def __init__(self, url: str, *, token: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Sleep = time.sleep,
+    ) -> None:
         self._url = _parse_url(url)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        patient = PatientTransport(transport or httpx.HTTPTransport())
+        patient = PatientTransport(transport or httpx.HTTPTransport(), sleep=sleep)
         self._http = httpx.Client(base_url=self._url, headers=headers, timeout=TIMEOUT, transport=patient)
 
     def generate(self, order: Order) -> SyntheticBatch:
@@ -173,23 +149,6 @@ def _parse_url(url: str) -> str:
     return str(parsed).rstrip("/")
 
 
-def _wait_seconds(response: httpx.Response, attempt: int) -> float:
-    """Return what Retry-After asks for, bounded; else back off twice as long each time, not all clients at once."""
-    asked = _retry_after_seconds(response.headers.get("Retry-After", ""))
-    if asked is None:
-        asked = 0.25 * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 — jitter, not a secret
-    return min(max(asked, 0.0), LONGEST_WAIT_SECONDS)
-
-
-def _retry_after_seconds(header: str) -> float | None:
-    if header.strip().isdigit():
-        return float(header)
-    try:
-        return (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-    except (TypeError, ValueError):
-        return None
-
-
 def _raise_problem(url: str, response: httpx.Response) -> None:
     status = response.status_code
     detail = _problem_detail(response)
@@ -197,7 +156,7 @@ def _raise_problem(url: str, response: httpx.Response) -> None:
         raise ServiceError(f"{url} answered {status} and not as synspect does; check the address")
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise ServiceError(f"{url} refused: {detail}")
-    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _BUSY:
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in BUSY:
         raise RequestError(detail)
     raise ServiceError(f"{url} answered {status}: {detail}")
 

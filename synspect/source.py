@@ -1,5 +1,6 @@
 """What a client asks, and the seam behind which a service or a bundle on disk answers it."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,8 +13,14 @@ from spect.sampling import MAX_SEED, check_seed
 from spect.slices import Counts, SyntheticBatch
 
 MAX_COUNT = 16_384  # slices of one call: 1 GiB at matrix 128
-PART = 128  # slices made or fetched in one go: little to lose, enough to be efficient
+# Slices made or fetched in one go. A batch is asked for in parts, not in one request: each part is checked by its
+# digest, and a connection that breaks, a worker that is killed or a service that starts again costs one part.
+PART = 128
 MATRICES = (64, 128, 256)
+_MODEL_CHANGES = 3
+_MODEL_CHANGE_SECONDS = 2.0  # in which every worker of a service takes the new model up
+
+Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,19 +79,34 @@ class SliceSource(Protocol):
 
 
 def generate_in_parts(
-    source: SliceSource, order: Order, *, on_part: Callable[[int], None] = lambda _slices: None
+    source: SliceSource,
+    order: Order,
+    *,
+    progress: Progress = lambda _slices: None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> SyntheticBatch:
-    """Make an order part by part, telling `on_part` how many slices came; one model makes them all.
+    """Make an order part by part, all by one model; `progress` is told how many slices are there.
 
-    Raises `ServiceError` if the model changed in between.
+    Where the service changes its model in between, the batch is begun again. Raises `ServiceError` where that happens
+    each time.
     """
+    for _ in range(_MODEL_CHANGES):
+        batches = _make_parts(source, order, progress)
+        if batches is not None:
+            return SyntheticBatch.concatenate(batches)
+        sleep(_MODEL_CHANGE_SECONDS)
+    raise ServiceError("the service changes its model again and again; ask later, or for fewer slices")
+
+
+def _make_parts(source: SliceSource, order: Order, progress: Progress) -> list[SyntheticBatch] | None:
+    """Return all parts of an order, or None where they are not of one model."""
     batches: list[SyntheticBatch] = []
     for part in order.parts():
         batches.append(source.generate(part))
         if batches[-1].model_sha256 != batches[0].model_sha256:
-            raise ServiceError("the service changed its model between two requests; ask for the whole batch again")
-        on_part(part.count)
-    return SyntheticBatch.concatenate(batches)
+            return None
+        progress(sum(map(len, batches)))
+    return batches
 
 
 def find_reference_bundle() -> Path:

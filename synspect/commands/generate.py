@@ -171,4 +171,4 @@ def _generate_with_progress(order: "Order", url: str | None, bundle: Path | None
         open_progress(quiet=order.count < _QUIET) as progress,
     ):
         task = progress.add_task("slices", total=order.count)
-        return generate_in_parts(source, order, on_part=lambda slices: progress.advance(task, slices))
+        return generate_in_parts(source, order, progress=lambda slices: progress.update(task, completed=slices))

@@ -1,5 +1,7 @@
 """One call for a service and for a bundle; a busy service is waited for, and every problem is one line."""
 
+import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -14,14 +16,16 @@ from registry.bundle.directory import Bundle
 from serving.answers import ModelAnswer
 from spect.conditions import parse_condition
 from spect.density import Targets
-from spect.errors import ConditionError, RequestError, ServiceError
+from spect.errors import ConditionError, IncompleteBatchError, RequestError, ServiceError
 from spect.formats import npz
 from spect.formats.heading import write_whole
 from synspect import Client
 from synspect.bundle_source import BundleSource
-from synspect.http_source import ATTEMPTS, LONGEST_WAIT_SECONDS, PatientTransport, ServiceSource
-from synspect.source import Order
+from synspect.http_source import ServiceSource
+from synspect.patience import ATTEMPTS, CUT_OFF_ATTEMPTS, LONGEST_WAIT_SECONDS, PatientTransport
+from synspect.source import Order, generate_in_parts
 from tests.support.drift_samples import make_profile
+from tests.support.scripted_server import RESET, ScriptedServer, answer_of, chunked_answer_of, scripted_server
 from tests.support.tiny_bundle import build_tiny_bundle
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -53,7 +57,7 @@ def honest(bundle_source) -> Handler:
 
 
 def _client(handler: Handler) -> Client:
-    return Client(source=ServiceSource(URL, transport=httpx.MockTransport(handler)))
+    return Client(source=ServiceSource(URL, transport=httpx.MockTransport(handler), sleep=lambda _seconds: None))
 
 
 def _problem(status: int, detail: str, **headers: str) -> httpx.Response:
@@ -140,16 +144,119 @@ def test_a_broken_connection_is_one_line(error) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_that_changes_between_two_requests_is_noticed(bundle_source) -> None:
-    class Swapping:
-        calls = 0
+class Swapping:
+    """Answers with the models of a list in turn, and goes on with the last."""
 
-        def generate(self, order: Order):
-            self.calls += 1
-            return replace(bundle_source.generate(order), model_sha256=f"{self.calls}")
+    def __init__(self, source: BundleSource, models: str) -> None:
+        self._source, self._models = source, list(models)
 
-    with pytest.raises(ServiceError, match="changed its model"):
-        Client(source=Swapping()).generate("COR", "normal", count=200, seed=1)
+    def generate(self, order: Order):
+        model = self._models.pop(0) if len(self._models) > 1 else self._models[0]
+        return replace(self._source.generate(order), model_sha256=model)
+
+
+def test_a_batch_is_begun_again_where_the_model_changes_in_between(bundle_source) -> None:
+    waits: list[float] = []
+    told: list[int] = []
+    order = Order(condition=parse_condition("COR", "normal"), count=300, seed=1)
+
+    batch = generate_in_parts(Swapping(bundle_source, "aabb"), order, progress=told.append, sleep=waits.append)
+
+    assert batch.model_sha256 == "b"
+    assert batch.index.tolist() == list(range(300))
+    assert told == [128, 256, 128, 256, 300]
+    assert len(waits) == 1
+
+
+def test_a_model_that_changes_again_and_again_is_an_error(bundle_source) -> None:
+    order = Order(condition=parse_condition("COR", "normal"), count=200, seed=1)
+
+    with pytest.raises(ServiceError, match="changes its model again and again"):
+        generate_in_parts(Swapping(bundle_source, "abcdef"), order, sleep=lambda _: None)
+
+
+def test_progress_is_told_as_slices_come(honest) -> None:
+    told: list[int] = []
+
+    _client(honest).generate("COR", "normal", count=130, seed=1, progress=told.append)
+
+    assert told == [128, 130]
+
+
+@pytest.fixture
+def answer(bundle_source) -> bytes:
+    return npz.to_bytes(bundle_source.generate(Order(condition=parse_condition("COR", "normal"), count=2, seed=1)))
+
+
+def _ask(server: ScriptedServer, waits: list[float] | None = None):
+    sleep = (waits if waits is not None else []).append
+    with Client(source=ServiceSource(server.url, sleep=sleep)) as client:
+        return client.generate("COR", "normal", count=2, seed=1)
+
+
+def _digest_of(content: bytes) -> str:
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
+
+
+@pytest.mark.parametrize("how", ["reset", "length", "chunked", "damaged"])
+def test_an_answer_that_did_not_arrive_whole_is_asked_for_again(answer, how) -> None:
+    first = {
+        "reset": RESET,
+        "length": answer_of(answer[:-10], length=len(answer)),
+        "chunked": chunked_answer_of(answer[:-10], is_whole=False),
+        "damaged": answer_of(answer[:-200] + b"x" * 200, Content_Digest=_digest_of(answer)),
+    }[how]
+    waits: list[float] = []
+
+    with scripted_server(first, answer_of(answer, Content_Digest=_digest_of(answer))) as server:
+        batch = _ask(server, waits)
+
+    assert batch.index.tolist() == [0, 1]
+    assert len(waits) == 1
+    assert server.requests[0] == server.requests[1]
+
+
+@pytest.mark.parametrize(
+    ("cut", "words"),
+    [
+        (lambda answer: answer_of(answer[:-10], length=len(answer)), "was cut off after [0-9]+ bytes; ask again"),
+        (lambda answer: chunked_answer_of(answer, is_whole=False), "was cut off after [0-9]+ bytes; ask again"),
+        (lambda answer: answer_of(answer, Content_Digest=_digest_of(b"another")), "came damaged: its bytes"),
+    ],
+)
+def test_an_answer_that_never_arrives_whole_is_an_incomplete_batch(answer, cut, words) -> None:
+    with scripted_server(*[cut(answer)] * CUT_OFF_ATTEMPTS) as server, pytest.raises(IncompleteBatchError, match=words):
+        _ask(server)
+
+    assert len(server.requests) == CUT_OFF_ATTEMPTS
+
+
+def test_a_stream_that_ends_as_it_should_is_taken(answer) -> None:
+    with scripted_server(chunked_answer_of(answer, is_whole=True)) as server:
+        assert len(_ask(server)) == 2
+
+
+def test_a_digest_of_another_kind_is_no_reason_to_refuse(answer) -> None:
+    for digest in ("sha-512=:AAAA:", "sha-256=nothing", "sha-256=:?:", ""):
+        with scripted_server(answer_of(answer, Content_Digest=digest)) as server:
+            assert len(_ask(server)) == 2
+
+
+def test_only_a_service_that_answered_before_is_waited_for(answer) -> None:
+    waits: list[float] = []
+    with scripted_server() as nobody:
+        pass
+    with pytest.raises(ServiceError, match="no service answers"):
+        _ask(nobody, waits)
+    assert waits == []
+
+    with scripted_server(answer_of(answer)) as server:
+        source = ServiceSource(server.url, sleep=waits.append)
+        order = Order(condition=parse_condition("COR", "normal"), count=2, seed=1)
+        assert len(source.generate(order)) == 2
+    with pytest.raises(ServiceError, match="no service answers"):
+        source.generate(order)
+    assert len(waits) == ATTEMPTS - 1
 
 
 def test_too_few_slices_are_not_passed_on(bundle_source) -> None:
