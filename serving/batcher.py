@@ -8,38 +8,21 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
 
+from serving.jobs import Job, Piece, SliceGenerator
 from serving.problems import DeadlineError, OverloadedError
 from serving.schemas import Portion
-from spect.conditions import Condition
-from spect.density import Targets
 from spect.errors import InvalidOutputError, SynspectError
 from spect.sampling import GeneratorInputs
 from spect.slices import Counts
 
-
-class SliceGenerator(Protocol):
-    """What the batcher needs of a generator: `ReleasedGenerator` in the service, a fake in tests."""
-
-    def draw_inputs(
-        self, condition: Condition, *, seed: int, start: int = 0, count: int = 1, targets: Targets | None = None
-    ) -> GeneratorInputs:
-        """Draw the inputs of some slices by the seed rule."""
-        ...
-
-    def run(self, inputs: GeneratorInputs) -> Counts:
-        """Make counts (n, rows, columns) of n inputs, in one run."""
-        ...
-
-    def check_counts_valid(self, counts: Counts) -> None:
-        """Raise `InvalidOutputError` for counts that must not leave the service."""
-        ...
+_STOPPING_SECONDS = 5  # until another worker answers in the place of one that stops
 
 
 class BatchObserver(Protocol):
@@ -62,74 +45,19 @@ class BatchObserver(Protocol):
         ...
 
 
-class _Job:
-    """One request: which slices it wants, how many are under way, what has come back."""
-
-    def __init__(self, generator: SliceGenerator, portions: Sequence[Portion], result: asyncio.Future[Counts]) -> None:
-        self.generator = generator
-        self.result = result
-        self.arrived = time.monotonic()
-        self.is_started = False
-        self._portions = deque((portion, 0) for portion in portions)
-        self.count = sum(portion.count for portion in portions)
-        self.taken = 0
-        self._received = 0
-        self._counts: Counts | None = None
-
-    @property
-    def waiting(self) -> int:
-        """Slices not yet given to a batch."""
-        return 0 if self.result.done() else self.count - self.taken
-
-    def take(self, most: int) -> "_Piece":
-        """Give the next slices, of one portion, to a batch."""
-        portion, offset = self._portions.popleft()
-        size = min(most, portion.count - offset)
-        if offset + size < portion.count:
-            self._portions.appendleft((portion, offset + size))
-        piece = _Piece(job=self, portion=portion, first=portion.start + offset, row=self.taken, size=size)
-        self.taken += size
-        return piece
-
-    def receive(self, piece: "_Piece", counts: Counts) -> None:
-        """Keep what a batch made; the last piece completes the result."""
-        if self.result.done():
-            return
-        if self._counts is None:
-            self._counts = np.empty((self.count, *counts.shape[1:]), dtype=np.float32)
-        self._counts[piece.row : piece.row + piece.size] = counts
-        self._received += piece.size
-        if self._received == self.count:
-            self.result.set_result(self._counts)
-
-    def fail(self, error: BaseException) -> None:
-        """Give the request an error instead of slices."""
-        if not self.result.done():
-            self.result.set_exception(error)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Piece:
-    """Consecutive slices of one portion inside one batch."""
-
-    job: _Job
-    portion: Portion
-    first: int  # index of the first slice, by the seed rule
-    row: int  # where it stands in the job's result
-    size: int
-
-
 class MicroBatcher:
     """Runs the generator on one thread, for all requests of one worker.
 
     Parameters
     ----------
     max_waiting_slices
-        More than this may not wait: a request that would pass it is refused at once.
+        More than this may not wait, for a batch or for a reader: a request that would pass it is refused at once. A
+        request that is read piece by piece counts as two batches, however long it is.
     batch_slices
         The most slices of one run.
     deadline_seconds
-        A request not complete by then is given up, and what is left of it is never run.
+        A request not complete by then is given up, and what is left of it is never run. One that is read piece by
+        piece is given up where its next piece is not made by then.
     """
 
     def __init__(
@@ -139,10 +67,11 @@ class MicroBatcher:
         self._max_waiting_slices = max_waiting_slices
         self._batch_slices = batch_slices
         self._deadline_seconds = deadline_seconds
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[Job] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generator")
         self._seconds_per_slice = 0.01  # replaced by what is measured
+        self._is_closed = False
 
     @property
     def waiting_slices(self) -> int:
@@ -168,55 +97,106 @@ class MicroBatcher:
         InvalidOutputError
             If the generator made any of them such that they must not be sent.
         """
-        job = self._admit(generator, portions)
-        try:
-            async with asyncio.timeout(self._deadline_seconds):
-                return await job.result
-        except TimeoutError:
-            raise DeadlineError(
-                f"{job.count} slices were not ready within {self._deadline_seconds:g} s; ask for fewer, or later"
-            ) from None
-        finally:
-            job.result.cancel()
-            self._forget_done()
+        with self._admit(Job(generator, portions)) as job:
+            try:
+                async with asyncio.timeout(self._deadline_seconds):
+                    return await self._gather(job)
+            except TimeoutError:
+                raise DeadlineError(
+                    f"{job.count} slices were not ready within {self._deadline_seconds:g} s; ask for fewer, or later"
+                ) from None
+
+    @contextmanager
+    def open_stream(
+        self, generator: SliceGenerator, portions: Sequence[Portion]
+    ) -> Iterator[AsyncIterator[Counts]]:
+        """Make the slices of some portions piece by piece, in order, with one generator, as fast as they are read.
+
+        Two batches of them are made ahead and no more. Leaving the context drops what is left.
+
+        Yields
+        ------
+        AsyncIterator of Counts
+            float32 (n, rows, columns), n at most a batch; checked, and raising as `generate` does.
+        """
+        with self._admit(Job(generator, portions, window=2 * self._batch_slices)) as job:
+            yield self._read(job)
 
     def close(self) -> None:
         """Refuse what still waits and stop the thread."""
+        self._is_closed = True
         for job in self._jobs:
-            job.fail(OverloadedError("the service is stopping; ask again", retry_after_seconds=5))
+            job.fail(_stopping())
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _admit(self, generator: SliceGenerator, portions: Sequence[Portion]) -> _Job:
-        job = _Job(generator, portions, asyncio.get_running_loop().create_future())
-        waiting = self.waiting_slices
-        if waiting + job.count > self._max_waiting_slices:
-            seconds = min(max(math.ceil(waiting * self._seconds_per_slice), 1), 60)
+    @contextmanager
+    def _admit(self, job: Job) -> Iterator[Job]:
+        """Let a request in for as long as somebody waits for it; raise `OverloadedError` where there is no place."""
+        if self._is_closed:
+            raise _stopping()
+        claimed = sum(other.claimed for other in self._jobs)
+        if claimed + job.claimed > self._max_waiting_slices:
+            seconds = min(max(math.ceil(claimed * self._seconds_per_slice), 1), 60)
             raise OverloadedError(
-                f"{waiting} slices wait already and at most {self._max_waiting_slices} may; "
+                f"{claimed} slices wait already and at most {self._max_waiting_slices} may; "
                 f"ask again in {seconds} s, or for fewer than {job.count}",
                 retry_after_seconds=seconds,
             )
         self._jobs.append(job)
-        self._observer.set_queue_slices(waiting + job.count)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
-        return job
+        self._wake()
+        try:
+            yield job
+        finally:
+            job.abandon()
+            self._jobs.remove(job)
+            self._tell_queue()
 
-    def _forget_done(self) -> None:
-        self._jobs = deque(job for job in self._jobs if job.waiting)
+    async def _gather(self, job: Job) -> Counts:
+        made = await self._fetch(job)
+        counts = np.empty((job.count, *made.shape[1:]), dtype=np.float32)
+        first = 0
+        while True:
+            counts[first : first + len(made)] = made
+            first += len(made)
+            if job.is_complete:
+                return counts
+            made = await self._fetch(job)
+
+    async def _read(self, job: Job) -> AsyncIterator[Counts]:
+        while not job.is_complete:
+            try:
+                async with asyncio.timeout(self._deadline_seconds):
+                    made = await self._fetch(job)
+            except TimeoutError:
+                raise DeadlineError(
+                    f"the next of {job.count} slices were not ready within {self._deadline_seconds:g} s; ask later"
+                ) from None
+            yield made
+
+    async def _fetch(self, job: Job) -> Counts:
+        made = await job.fetch()
+        self._wake()  # its window has moved on
+        return made
+
+    def _wake(self) -> None:
+        self._tell_queue()
+        if self.waiting_slices and (self._worker is None or self._worker.done()):
+            self._worker = asyncio.create_task(self._work())
+
+    def _tell_queue(self) -> None:
         self._observer.set_queue_slices(self.waiting_slices)
 
     async def _work(self) -> None:
         while pieces := self._next_batch():
             await self._run(pieces)
 
-    def _next_batch(self) -> list[_Piece]:
+    def _next_batch(self) -> list[Piece]:
         """Take slices from the waiting requests of one generator in turn, until the batch is full."""
-        self._forget_done()
-        if not self._jobs:
+        waiting = [job for job in self._jobs if job.waiting]
+        if not waiting:
             return []
-        generator = self._jobs[0].generator
-        sharing = deque(job for job in self._jobs if job.generator is generator)
+        generator = waiting[0].generator
+        sharing = deque(job for job in waiting if job.generator is generator)
         pieces, free = [], self._batch_slices
         while free and sharing:
             job = sharing.popleft()
@@ -228,7 +208,7 @@ class MicroBatcher:
         self._requeue({piece.job for piece in pieces})
         return pieces
 
-    def _requeue(self, served: set[_Job]) -> None:
+    def _requeue(self, served: set[Job]) -> None:
         """Put the requests just served behind the others, those of another generator included."""
         now = time.monotonic()
         for job in served:
@@ -236,10 +216,10 @@ class MicroBatcher:
                 job.is_started = True
                 self._observer.observe_queue_wait(now - job.arrived)
         unserved = [job for job in self._jobs if job not in served]
-        self._jobs = deque(unserved + [job for job in self._jobs if job in served and job.waiting])
-        self._observer.set_queue_slices(self.waiting_slices)
+        self._jobs = deque(unserved + [job for job in self._jobs if job in served])
+        self._tell_queue()
 
-    async def _run(self, pieces: list[_Piece]) -> None:
+    async def _run(self, pieces: list[Piece]) -> None:
         loop = asyncio.get_running_loop()
         slices = sum(piece.size for piece in pieces)
         started = time.monotonic()
@@ -255,16 +235,20 @@ class MicroBatcher:
         for piece, made in zip(pieces, run.result(), strict=True):
             self._deliver(piece, made)
 
-    def _deliver(self, piece: _Piece, made: "Counts | SynspectError") -> None:
+    def _deliver(self, piece: Piece, made: "Counts | SynspectError") -> None:
         if isinstance(made, SynspectError):
             if isinstance(made, InvalidOutputError):
                 self._observer.count_invalid_slices(made.reason, made.slices)
             piece.job.fail(made)
         else:
-            piece.job.receive(piece, made)
+            piece.job.receive(made)
 
 
-def _generate(pieces: list[_Piece]) -> list["Counts | SynspectError"]:
+def _stopping() -> OverloadedError:
+    return OverloadedError("the service is stopping; ask again", retry_after_seconds=_STOPPING_SECONDS)
+
+
+def _generate(pieces: list[Piece]) -> list["Counts | SynspectError"]:
     """Run the generator once for all pieces; a piece that may not be sent comes back as its error."""
     generator = pieces[0].job.generator
     inputs = [_draw(generator, piece) for piece in pieces]
@@ -277,7 +261,7 @@ def _generate(pieces: list[_Piece]) -> list["Counts | SynspectError"]:
     return made
 
 
-def _draw(generator: SliceGenerator, piece: _Piece) -> GeneratorInputs:
+def _draw(generator: SliceGenerator, piece: Piece) -> GeneratorInputs:
     portion = piece.portion
     return generator.draw_inputs(
         portion.condition, seed=portion.seed, start=piece.first, count=piece.size, targets=portion.targets
