@@ -107,9 +107,7 @@ class MicroBatcher:
                 ) from None
 
     @contextmanager
-    def open_stream(
-        self, generator: SliceGenerator, portions: Sequence[Portion]
-    ) -> Iterator[AsyncIterator[Counts]]:
+    def open_stream(self, generator: SliceGenerator, portions: Sequence[Portion]) -> Iterator[AsyncIterator[Counts]]:
         """Make the slices of some portions piece by piece, in order, with one generator, as fast as they are read.
 
         Two batches of them are made ahead and no more. Leaving the context drops what is left.
@@ -127,6 +125,8 @@ class MicroBatcher:
         self._is_closed = True
         for job in self._jobs:
             job.fail(_stopping())
+        if self._worker is not None:
+            self._worker.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager

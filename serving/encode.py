@@ -1,5 +1,7 @@
 """What an answer is written in, chosen from what was asked for, and what is known of it before a slice is made."""
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,12 +10,21 @@ import numpy as np
 from registry.bundle.served_model import ServedModel
 from serving.problems import NotAcceptableError
 from serving.schemas import Order, Portion
+from serving.settings import WHOLE_SLICES
 from spect.errors import RequestError
 from spect.finishing import MEASURED
 from spect.formats.heading import Heading
 from spect.formats.writer import FORMATS, NAMES, PNG_SINGLE
 
-__all__ = ["FORMATS", "LAYOUTS", "choose_format", "describe_answer", "describe_generated"]
+__all__ = [
+    "FORMATS",
+    "LAYOUTS",
+    "choose_format",
+    "describe_answer",
+    "describe_generated",
+    "digest_of",
+    "is_streamed",
+]
 
 DEFAULT_FORMAT = "npz"
 LAYOUTS = ("sheet", "single")  # of a PNG answer: one contact sheet, or a zip of one picture a slice
@@ -51,6 +62,16 @@ def describe_answer(order: Order, model: ServedModel) -> Heading:
 
 def _indices(portion: Portion) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.arange(portion.start, portion.start + portion.count, dtype=np.int64)
+
+
+def is_streamed(order: Order, name: str) -> bool:
+    """Whether an order is answered while it is made; else it is made whole, and sent with its digest."""
+    return order.count > WHOLE_SLICES and not FORMATS[name].needs_all
+
+
+def digest_of(content: bytes) -> str:
+    """Return the value of Content-Digest (RFC 9530)."""
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
 
 
 def choose_format(order: Order, accept: str | None, layout: str | None = None) -> str:

@@ -46,6 +46,8 @@ REJECTIONS = (
     "abandoned",
     *sorted({*(kind.name for _, kind in KINDS), *HTTP_REASONS.values()} - {"internal", "invalid_output"}),
 )
+# Why an answer that had begun was cut off.
+INCOMPLETE_REASONS = ("deadline", "invalid_output", "overloaded", "internal")
 INVALID_REASONS = ("not_finite", "out_of_range", "constant", "not_measurable")
 RELOAD_RESULTS = ("swapped", "refused")
 TESTS = ("shift", "distance")
@@ -99,6 +101,9 @@ class ServiceMetrics:
         )
         self._info = self._gauge("model_info", "1 for the model that answers now", "livemax", _MODEL_LABELS)
         self._reloads = self._counter("model_reloads", "Bundles that replaced another, or were refused", ("result",))
+        self._incomplete = self._counter(
+            "incomplete_answers", "Answers cut off after their first bytes, by reason", ("reason",)
+        )
         self._invalid = self._counter("invalid_slices", "Slices that were generated and withheld", ("reason",))
         self._mean_counts = self._histogram(
             "mean_counts", "Mean counts of sampled slices", _MEAN_COUNTS, _CONDITION_LABELS
@@ -133,6 +138,7 @@ class ServiceMetrics:
             (self._ratio, map(_words, CONDITIONS)),
             (self._requests, ((route, str(status)) for route, known in ROUTE_STATUSES.items() for status in known)),
             (self._rejected, zip(REJECTIONS, strict=True)),
+            (self._incomplete, zip(INCOMPLETE_REASONS, strict=True)),
             (self._invalid, zip(INVALID_REASONS, strict=True)),
             (self._reloads, zip(RELOAD_RESULTS, strict=True)),
             (self._verdicts, itertools.product(TESTS, VERDICTS)),
@@ -169,6 +175,10 @@ class ServiceMetrics:
         """Count a request that was not served; `reason` is a name of the problem table, or "abandoned"."""
         if reason in REJECTIONS:
             self._rejected.labels(reason).inc()
+
+    def count_incomplete_answer(self, reason: str) -> None:
+        """Count an answer that was cut off; `reason` is a name of the problem table."""
+        self._incomplete.labels(reason if reason in INCOMPLETE_REASONS else "internal").inc()
 
     def count_invalid_slices(self, reason: str, slices: int) -> None:
         """Count slices that were generated and must not be sent."""

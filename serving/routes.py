@@ -17,11 +17,12 @@ from registry.bundle.served_model import ServedModel
 from serving.access import AccessGuard, BodyLimit, SecurityHeaders
 from serving.answers import QuantifyAnswer, describe_conditions, describe_model, list_quantities
 from serving.drift_answers import DriftCheckAnswer
-from serving.encode import FORMATS, choose_format, choose_media_type
+from serving.encode import FORMATS, choose_format, choose_media_type, is_streamed
 from serving.metrics import CONTENT_TYPE
 from serving.openapi import build_openapi
 from serving.page import PAGE_FILES, docs_page, page_file
 from serving.problems import (
+    DeadlineError,
     UnsupportedMediaTypeError,
     answer_error,
     answer_http_exception,
@@ -30,6 +31,7 @@ from serving.problems import (
     find_kind,
 )
 from serving.schemas import Order, parse_order
+from serving.streaming import StreamedAnswer
 from serving.timing import ClientGoneError, RequestTimes, finish_unless_gone
 from serving.uploads import Upload, read_upload, receive_upload, to_scan_set
 from serving.worker import Worker
@@ -94,9 +96,11 @@ async def post_slices(request: Request) -> Response:
     """Make slices and send them in the format asked for."""
     worker = _worker(request)
     _check_json(request)
-    order = parse_order(await request.body())
+    order = parse_order(await _receive_body(request, deadline_seconds=worker.settings.deadline_seconds))
     name = choose_format(order, request.headers.get("accept"), request.query_params.get("layout"))
     model = worker.slot.current()
+    if is_streamed(order, name):
+        return _stream_order(worker, model, order, name)
     try:
         return await finish_unless_gone(request, _serve_order(worker, model, order, name))
     except ClientGoneError:
@@ -106,20 +110,31 @@ async def post_slices(request: Request) -> Response:
 
 async def _serve_order(worker: Worker, model: ServedModel, order: Order, name: str) -> Response:
     batch = await worker.make(model, order)
-    body = await worker.encode(name, order, batch)
+    encoded = await worker.encode(name, order, batch)
     worker.deliver(order, batch)
-    known = FORMATS[name]
-    return Response(
-        body,
-        media_type=known.media_type,
-        headers={
-            "X-Synspect-Model-Version": model.version,
-            "X-Synspect-Model-Sha256": model.bundle.sha256,
-            "X-Synspect-Seed": str(order.seed),
-            "X-Synspect-Native-Spacing": f"{model.bundle.manifest.pixel_spacing_mm:g}",
-            "Content-Disposition": f'attachment; filename="synthetic-seed-{order.seed}{known.suffix}"',
-        },
+    headers = _describe_slices(model, order, name) | {"Content-Digest": encoded.digest}
+    return Response(encoded.content, media_type=FORMATS[name].media_type, headers=headers)
+
+
+def _stream_order(worker: Worker, model: ServedModel, order: Order, name: str) -> Response:
+    return StreamedAnswer(
+        lambda: worker.open_stream(model, order, name),
+        media_type=FORMATS[name].media_type,
+        headers=_describe_slices(model, order, name),
+        most_seconds=worker.settings.stream_seconds,
+        on_cut_off=worker.metrics.count_incomplete_answer,
+        on_abandoned=lambda: worker.metrics.count_rejection("abandoned"),
     )
+
+
+def _describe_slices(model: ServedModel, order: Order, name: str) -> dict[str, str]:
+    return {
+        "X-Synspect-Model-Version": model.version,
+        "X-Synspect-Model-Sha256": model.bundle.sha256,
+        "X-Synspect-Seed": str(order.seed),
+        "X-Synspect-Native-Spacing": f"{model.bundle.manifest.pixel_spacing_mm:g}",
+        "Content-Disposition": f'attachment; filename="synthetic-seed-{order.seed}{FORMATS[name].suffix}"',
+    }
 
 
 async def get_conditions(request: Request) -> Response:
@@ -235,6 +250,14 @@ async def _answer_http_and_count(request: Request, error: Exception) -> Response
     if isinstance(error, HTTPException):
         _worker(request).metrics.count_rejection(find_http_reason(error.status_code))
     return await answer_http_exception(request, error)
+
+
+async def _receive_body(request: Request, *, deadline_seconds: float) -> bytes:
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            return await request.body()
+    except TimeoutError:
+        raise DeadlineError(f"the body took longer than {deadline_seconds:g} s; send it at once") from None
 
 
 def _check_json(request: Request) -> None:

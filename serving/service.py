@@ -12,10 +12,12 @@ from contextlib import AsyncExitStack
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.connections import bound_connections
 from serving.problems import NotReadyError, to_response
 from serving.settings import load_settings
 
 _SETTINGS = load_settings()
+bound_connections(_SETTINGS.deadline_seconds)
 _BENTOML_PATHS = frozenset({"/livez", "/healthz", "/readyz", "/metrics", "/schema.json", "/docs.json"})
 
 

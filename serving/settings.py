@@ -11,6 +11,7 @@ from spect.errors import ConfigurationError
 
 PREFIX = "SYNSPECT_"
 MAX_SLICES = 4096  # of one request
+WHOLE_SLICES = 512  # an answer of more is sent while it is made
 
 # Beside this package in a source tree; a Bento holds the same tree with the champion's bundle added to it.
 _ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +34,11 @@ class ServiceSettings(BaseSettings):
         Slices that may wait in one worker before it answers 503.
     batch_slices
         Slices of one run of the generator: the longest that a small request waits for a large one, in slices.
+    deadline_seconds
+        A request is given up where its slices (those of a long answer: the next of them) are not made by then, and a
+        connection is closed where its client lets this pass without sending its request or reading on.
+    stream_seconds
+        The longest that an answer of more than 512 slices takes in all.
     drift_sample_every, drift_window_slices, drift_cpu_share
         One slice in this many is measured for drift; slices of a window; the share of a core for measuring.
     state_dir
@@ -46,9 +52,10 @@ class ServiceSettings(BaseSettings):
     require_gpu: bool = False
     token_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     allow_anonymous: bool = False
-    max_waiting_slices: int = Field(default=2 * MAX_SLICES, ge=MAX_SLICES)
+    max_waiting_slices: int = Field(default=2 * MAX_SLICES, ge=WHOLE_SLICES)
     batch_slices: int = Field(default=32, ge=1, le=1024)
     deadline_seconds: float = Field(default=120.0, gt=0, le=3600)
+    stream_seconds: float = Field(default=1800.0, gt=0, le=86400)
     max_upload_bytes: int = Field(default=256 * 2**20, gt=0)
     poll_seconds: float = Field(default=1.0, gt=0, le=3600)
     drift_sample_every: int = Field(default=64, ge=1)

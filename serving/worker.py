@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -14,16 +15,17 @@ from serving.batcher import MicroBatcher
 from serving.drift_gauges import DriftGauges
 from serving.drift_monitor import DriftMonitor
 from serving.drift_sample import MonitorSettings
-from serving.encode import FORMATS, describe_generated
+from serving.encode import FORMATS, describe_answer, describe_generated, digest_of
 from serving.metrics import ServiceMetrics
 from serving.problems import OverloadedError
-from serving.schemas import NO_TARGETS, Order
+from serving.schemas import NO_TARGETS, Order, Portion
 from serving.settings import ServiceSettings
+from serving.streaming import Parts, write_parts
 from serving.swap import ModelSlot
 from spect.errors import InvalidOutputError, QuantificationError
 from spect.finishing import finish_batch
-from spect.formats.heading import write_whole
-from spect.slices import SyntheticBatch
+from spect.formats.heading import Heading, write_whole
+from spect.slices import Counts, SyntheticBatch
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,14 @@ WINDOWS_NAME = "windows.sqlite"
 _MAX_UPLOADS = 4  # being received, waiting or measured: each may hold thousands of slices
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """The bytes of a whole answer, and the value of their Content-Digest."""
+
+    content: bytes
+    digest: str
 
 
 class Worker:
@@ -87,24 +97,34 @@ class Worker:
 
     async def make(self, model: ServedModel, order: Order) -> SyntheticBatch:
         """Make the slices of an order, as generated, with one model."""
-        for portion in order.portions:  # a target outside the support fails here, not in a batch with others
-            model.generator.draw_inputs(
-                portion.condition, seed=portion.seed, start=portion.start, targets=portion.targets
-            )
+        _check_targets(model, order)
         counts = await self.batcher.generate(model.generator, order.portions)
         return describe_generated(order, model).part(counts)
 
-    async def encode(self, name: str, order: Order, batch: SyntheticBatch) -> bytes:
+    async def encode(self, name: str, order: Order, batch: SyntheticBatch) -> Encoded:
         """Measure and resample a batch where the order asks for it, and write it, off the event loop."""
         return await self._run(self._encoders, partial(self._finish_and_encode, name, order, batch))
 
-    def deliver(self, order: Order, batch: SyntheticBatch) -> None:
-        """Count slices that are on their way out, and offer those that the model drew by itself to the monitor."""
-        first = 0
-        for portion in order.portions:
-            rows = slice(first, first + portion.count)
-            first += portion.count
-            self.metrics.count_slices(portion.condition, portion.count)
+    @contextmanager
+    def open_stream(self, model: ServedModel, order: Order, name: str) -> Iterator[AsyncIterator[bytes]]:
+        """Make, check, finish and write the slices of an order with one model, while they are read and no faster.
+
+        Leaving the context drops what is left. Raises as `make` and `encode` do, here or while they are read.
+        """
+        _check_targets(model, order)
+        write = partial(FORMATS[name].encode, describe_answer(order, model))
+        with self.batcher.open_stream(model.generator, order.portions) as made:
+            labelled = _label(made, describe_generated(order, model))
+            parts = Parts(labelled, finish=partial(self._finish, order))
+            yield write_parts(parts, write, pool=self._encoders, on_sent=partial(self.deliver, order))
+
+    def deliver(self, order: Order, batch: SyntheticBatch, first: int = 0) -> None:
+        """Count slices on their way out, and offer those that the model drew by itself to the monitor.
+
+        `batch` holds slices `first` and following of the order, as generated.
+        """
+        for portion, rows in _find_portions(order, first, len(batch)):
+            self.metrics.count_slices(portion.condition, rows.stop - rows.start)
             if portion.targets == NO_TARGETS:
                 self.monitor.offer(
                     portion.condition,
@@ -136,13 +156,39 @@ class Worker:
         spacing = model.bundle.manifest.pixel_spacing_mm
         self.monitor.watch(model.bundle.sha256, model.profile, pixel_spacing_mm=spacing)
 
-    def _finish_and_encode(self, name: str, order: Order, batch: SyntheticBatch) -> bytes:
+    def _finish_and_encode(self, name: str, order: Order, batch: SyntheticBatch) -> Encoded:
+        content = write_whole(FORMATS[name].encode, self._finish(order, batch))
+        return Encoded(content=content, digest=digest_of(content))
+
+    def _finish(self, order: Order, batch: SyntheticBatch) -> SyntheticBatch:
         try:
-            finished = finish_batch(batch, measure=order.has_targets, matrix=order.matrix)
+            return finish_batch(batch, measure=order.has_targets, matrix=order.matrix)
         except QuantificationError as error:
             self.metrics.count_invalid_slices("not_measurable", 1)
             raise InvalidOutputError(
                 f"a slice made for the asked quantities has no brain outline ({error}); ask for others",
                 reason="not_measurable",
             ) from None
-        return write_whole(FORMATS[name].encode, finished)
+
+
+def _check_targets(model: ServedModel, order: Order) -> None:
+    """Draw one slice of each portion: a target outside the support fails here, not in a batch with others."""
+    for portion in order.portions:
+        model.generator.draw_inputs(portion.condition, seed=portion.seed, start=portion.start, targets=portion.targets)
+
+
+async def _label(made: AsyncIterator[Counts], heading: Heading) -> AsyncIterator[SyntheticBatch]:
+    first = 0
+    async for counts in made:
+        yield heading.part(counts, first=first)
+        first += len(counts)
+
+
+def _find_portions(order: Order, first: int, size: int) -> Iterator[tuple[Portion, slice]]:
+    """Yield the portions of `size` slices of an order from `first` on, and the rows of each among them."""
+    start = 0
+    for portion in order.portions:
+        low, high = max(start, first), min(start + portion.count, first + size)
+        start += portion.count
+        if low < high:
+            yield portion, slice(low - first, high - first)

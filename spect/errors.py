@@ -90,7 +90,7 @@ class ServiceError(SynspectError):
 
 
 class IncompleteBatchError(ServiceError):
-    """An answer that did not arrive whole: cut off on its way, damaged, or given up by a service that sent its start."""
+    """An answer that did not arrive whole: cut off on its way, damaged, or given up halfway by the service."""
 
 
 class InvalidOutputError(SynspectError):

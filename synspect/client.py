@@ -53,7 +53,7 @@ class Client:
     ) -> None:
         self._source = source or open_source(url=url, bundle=bundle, token=token, threads=threads)
 
-    def generate(
+    def generate(  # noqa: PLR0913 — what is asked for, each a keyword
         self,
         level: str,
         pattern: str,

@@ -1,4 +1,4 @@
-"""Ask until a whole answer is there: wait for a busy service, ask again where the connection broke, check the digest."""
+"""Ask until a whole answer is there: wait for a busy service, repeat where the connection broke, check the digest."""
 
 import base64
 import binascii
@@ -129,8 +129,7 @@ def _wait_seconds(response: httpx.Response, attempt: int) -> float:
 
 def _back_off_seconds(attempt: int) -> float:
     """Return twice as long each time, and not the same for all clients."""
-    seconds = 0.25 * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311 — jitter, not a secret
-    return min(seconds, LONGEST_WAIT_SECONDS)
+    return min(0.25 * 2.0**attempt * random.uniform(0.5, 1.0), LONGEST_WAIT_SECONDS)  # noqa: S311 — jitter, no secret
 
 
 def _retry_after_seconds(header: str) -> float | None:

@@ -18,6 +18,7 @@ class Format:
     suffix: str
     encode: Writer
     max_slices: int | None = None  # None: as many as are asked for
+    needs_all: bool = False  # every slice before its first byte: never sent while it is made
     also_accepted: tuple[str, ...] = ()
 
 
@@ -38,10 +39,16 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             encode=dicom_write.write,
             also_accepted=("application/dicom",),
         ),
-        "png": Format(media_type="image/png", suffix=".png", encode=png.write_sheet, max_slices=png.MAX_SLICES),
+        "png": Format(
+            media_type="image/png", suffix=".png", encode=png.write_sheet, max_slices=png.MAX_SLICES, needs_all=True
+        ),
         PNG_SINGLE: Format(media_type="application/zip", suffix=".png.zip", encode=png.write_single),
         "json": Format(
-            media_type="application/json", suffix=".json", encode=json_text.write, max_slices=json_text.MAX_SLICES
+            media_type="application/json",
+            suffix=".json",
+            encode=json_text.write,
+            max_slices=json_text.MAX_SLICES,
+            needs_all=True,
         ),
     }
 )

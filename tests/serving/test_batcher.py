@@ -179,6 +179,69 @@ def test_invalid_slices_fail_their_own_request_and_no_other() -> None:
     assert run(scenario).invalid == [("constant", 2)]
 
 
+def test_one_slice_behind_a_request_of_4096_waits_for_the_run_under_way_and_comes_with_the_next() -> None:
+    async def scenario(batcher: MicroBatcher, observed: Observed) -> None:
+        generator = FakeGenerator()
+        generator.gate.clear()
+        with batcher.open_stream(generator, [portion(1, 4096)]) as large:
+            first = asyncio.ensure_future(anext(large))
+            await asyncio.sleep(0.02)
+            small = asyncio.create_task(batcher.generate(generator, [portion(2, 1)]))
+            await asyncio.sleep(0.02)
+            generator.gate.set()
+            assert names(await small) == [2000]
+            assert [2000 in made for made in generator.runs[:2]] == [False, True]
+            assert names(await first) == list(range(1000, 1008))
+            rest = [name async for counts in large for name in names(counts)]
+            assert rest == list(range(1008, 1000 + 4096))
+
+    assert run(scenario).queue[-1] == 0
+
+
+def test_a_request_read_piece_by_piece_holds_two_batches_of_the_bound() -> None:
+    async def scenario(batcher: MicroBatcher, observed: Observed) -> None:
+        generator = FakeGenerator()
+        with batcher.open_stream(generator, [portion(1, 4096)]), batcher.open_stream(generator, [portion(2, 4096)]):
+            await asyncio.sleep(0.1)
+            assert sum(map(len, generator.runs)) == 2 * 16
+            assert batcher.waiting_slices == 0
+            with pytest.raises(OverloadedError, match="32 slices wait already and at most 40 may"):
+                await batcher.generate(generator, [portion(3, 9)])
+            assert names(await batcher.generate(generator, [portion(3, 8)])) == list(range(3000, 3008))
+        assert len(await batcher.generate(generator, [portion(3, 40)])) == 40
+
+    run(scenario, max_waiting_slices=40)
+
+
+def test_a_piece_that_is_late_ends_a_stream() -> None:
+    async def scenario(batcher: MicroBatcher, observed: Observed) -> None:
+        generator = FakeGenerator()
+        with batcher.open_stream(generator, [portion(1, 100)]) as pieces:
+            assert names(await anext(pieces)) == list(range(1000, 1008))
+            generator.gate.clear()
+            with pytest.raises(DeadlineError, match=r"the next of 100 slices were not ready within 0\.2 s"):
+                for _ in range(4):
+                    await anext(pieces)
+        generator.gate.set()
+
+    run(scenario, deadline_seconds=0.2)
+
+
+def test_a_stopped_batcher_refuses_what_waits_and_what_comes() -> None:
+    async def scenario(batcher: MicroBatcher, observed: Observed) -> None:
+        generator = FakeGenerator()
+        generator.gate.clear()
+        waiting = asyncio.create_task(batcher.generate(generator, [portion(1, 100)]))
+        await asyncio.sleep(0.02)
+        batcher.close()
+        for refused in (waiting, batcher.generate(generator, [portion(2, 1)])):
+            with pytest.raises(OverloadedError, match="stopping"):
+                await refused
+        generator.gate.set()
+
+    assert run(scenario).queue[-1] == 0
+
+
 def test_a_generator_that_breaks_fails_the_requests_and_not_the_batcher() -> None:
     async def scenario(batcher: MicroBatcher, observed: Observed) -> None:
         generator = FakeGenerator()

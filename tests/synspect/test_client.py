@@ -185,7 +185,8 @@ def test_progress_is_told_as_slices_come(honest) -> None:
 
 @pytest.fixture
 def answer(bundle_source) -> bytes:
-    return npz.to_bytes(bundle_source.generate(Order(condition=parse_condition("COR", "normal"), count=2, seed=1)))
+    order = Order(condition=parse_condition("COR", "normal"), count=2, seed=1)
+    return write_whole(npz.write, bundle_source.generate(order))
 
 
 def _ask(server: ScriptedServer, waits: list[float] | None = None):
