@@ -1,4 +1,4 @@
-"""The micro-batcher under whatever happens: arrivals, cancels, slow readers, failures and a swap, in many random orders.
+"""The micro-batcher under whatever happens: arrivals, cancels, slow readers, failures, two generators.
 
 Whatever the order, an accepted request gets exactly its own slices, of one generator, or one error; nothing is left.
 """

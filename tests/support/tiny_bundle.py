@@ -147,14 +147,18 @@ def build_graph(*, output_gain: float = 1.0) -> bytes:
     return content
 
 
-def unbounded_graph() -> bytes:
+def unbounded_graph(*, output_gain: float = 10.0) -> bytes:
     """The graph without its last bound, and too loud: sound in every other respect."""
-    model = onnx.load_model_from_string(build_graph(output_gain=10.0))
+    model = onnx.load_model_from_string(build_graph(output_gain=output_gain))
     (bound,) = [node for node in model.graph.node if node.op_type == "Clip"]
     bound.op_type = "Identity"
     del bound.input[1:]
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+# Of slices 0 to 2,999 of COR/normal and seed 0, the unbounded graph of this gain makes this one too loud and no other.
+LATE_INDEX, LATE_GAIN = 597, 120 / 107.4
 
 
 def tiny_manifest_fields() -> dict[str, Any]:
