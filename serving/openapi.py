@@ -62,6 +62,7 @@ _HEADERS = {
     "X-Synspect-Model-Sha256": "sha256 of the generator",
     "X-Synspect-Seed": "the seed that made these slices, drawn where none was given",
     "X-Synspect-Native-Spacing": "pixel spacing of the generated slices in mm, before any resampling",
+    "Content-Digest": "sha-256 of the body (RFC 9530); absent from answers of more than 512 slices, which are streamed",
 }
 
 

@@ -49,7 +49,7 @@ class Worker:
     def __init__(self, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
         self.settings = settings
         self.metrics = metrics
-        threads = max((os.cpu_count() or 1) // settings.workers, 1)
+        threads = max(_count_cores() // settings.workers, 1)
         self.monitor = DriftMonitor(
             store=settings.find_state_dir() / WINDOWS_NAME,
             metrics=metrics,
@@ -169,6 +169,11 @@ class Worker:
                 f"a slice made for the asked quantities has no brain outline ({error}); ask for others",
                 reason="not_measurable",
             ) from None
+
+
+def _count_cores() -> int:
+    """Return the cores that this process may run on, fewer than the machine's where it is pinned."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_targets(model: ServedModel, order: Order) -> None:

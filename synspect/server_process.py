@@ -29,6 +29,7 @@ _BENTOML = (
     "runpy.run_module('bentoml', run_name='__main__', alter_sys=True)"
 )
 _START_SECONDS = 90.0
+_DRAIN_SECONDS = 15  # for requests under way when the server is told to stop; a longer answer is broken off
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.1
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 — compared with, not bound to
@@ -161,7 +162,8 @@ def _command(options: ServerOptions) -> list[str]:
         raise ConfigurationError("the service is not installed; pip install 'synspect[serve]'")
     root = Path(next(iter(found.submodule_search_locations or ()))).parent
     address = ["--host", options.host, "--port", str(options.port)]
-    return [sys.executable, "-c", _BENTOML, "serve", _SERVICE, "--working-dir", str(root), *address]
+    drain = ["--timeout-graceful-shutdown", str(_DRAIN_SECONDS)]
+    return [sys.executable, "-c", _BENTOML, "serve", _SERVICE, "--working-dir", str(root), *address, *drain]
 
 
 def _environment(options: ServerOptions, home: Path) -> dict[str, str]:

@@ -1,6 +1,10 @@
 """A torch dataset of synthetic slices: no repeats among workers and ranks, the same slices every time."""
 
+import os
+import pickle
+from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from spect.errors import ConditionError, RequestError
 from synspect import Client, SyntheticSlices
+from synspect.server_process import ServerOptions, ServerProcess, find_free_port, start_server
 
 PAIRS = [("COR", "normal"), ("BG", "unilateral")]
 
@@ -37,6 +42,55 @@ def test_workers_share_the_slices_without_a_repeat(tiny_bundle, workers) -> None
     ]
 
     assert sorted(seen) == sorted((level, index) for level, _ in PAIRS for index in range(10))
+
+
+def test_a_dataset_travels_to_another_process_as_it_is(tiny_bundle) -> None:
+    dataset = SyntheticSlices(bundle=tiny_bundle.path, conditions=PAIRS, count=2, seed=7)
+
+    travelled = pickle.loads(pickle.dumps(dataset))  # noqa: S301 — its own bytes
+    for one, other in zip(dataset, travelled, strict=True):
+        assert torch.equal(one.pop("counts"), other.pop("counts"))
+        assert one == other
+
+
+@pytest.fixture(scope="module")
+def service(tiny_bundle, tmp_path_factory) -> Iterator[ServerProcess]:
+    options = ServerOptions(bundle_dir=tiny_bundle.path, port=find_free_port(preferred=0))
+    with start_server(options, log_path=tmp_path_factory.mktemp("log") / "server.log") as running:
+        yield running
+
+
+@pytest.mark.e2e
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine of one core
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_share_the_slices_of_a_service_each_on_a_connection_of_its_own(
+    service, tiny_bundle, tmp_path, workers
+) -> None:
+    dataset = RecordingSlices(service.url, conditions=PAIRS, count=10, seed=7, chunk=2, directory=tmp_path)
+    samples = [
+        (level, int(index), counts)
+        for batch in DataLoader(dataset, batch_size=4, num_workers=workers)
+        for level, index, counts in zip(batch["level"], batch["index"], batch["counts"], strict=True)
+    ]
+
+    assert sorted(sample[:2] for sample in samples) == sorted((level, n) for level, _ in PAIRS for n in range(10))
+    with Client(bundle=tiny_bundle.path) as client:
+        expected = {level: client.generate(level, pattern, count=10, seed=7).counts for level, pattern in PAIRS}
+    for level, index, counts in samples:
+        np.testing.assert_allclose(counts[0].numpy(), expected[level][index], atol=0.012)
+    assert len(list(tmp_path.iterdir())) == max(workers, 1)  # processes that read
+
+
+class RecordingSlices(SyntheticSlices):
+    """Notes, as a file, each process that reads."""
+
+    def __init__(self, *arguments: object, directory: Path, **options: object) -> None:
+        super().__init__(*arguments, **options)
+        self._directory = directory
+
+    def __iter__(self) -> Iterator[dict]:
+        (self._directory / str(os.getpid())).touch()
+        yield from super().__iter__()
 
 
 def test_ranks_share_the_slices_without_a_repeat(tiny_bundle) -> None:

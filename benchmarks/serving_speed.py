@@ -1,0 +1,264 @@
+"""The service against its own ONNX session: throughput, latency, start, memory, and four times too much load.
+
+    python benchmarks/serving_speed.py [--bundle DIR] [--seconds 10] [--rounds 3] [--slices 50000] [--overload 60]
+
+The server is pinned to one set of cores (--server-cores 0), the load, a second process on loopback, to another
+(--load-cores 1). The bare session (`benchmarks/bare_session.py`) is pinned as the server is, in as many processes with
+as many threads, and takes turns with it, so that what else the machine does falls on both. Ratios are of pairs of
+rounds. Everything is bounded: by --seconds a round, by --slices, by --overload. `--json FILE` keeps all figures.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from rich.progress import Progress
+
+from spect.atomic import write_atomically
+from synspect.server_process import ServerOptions, ServerProcess, find_free_port
+from synspect.source import find_reference_bundle
+
+QUIET_LOAD = 0.5
+OVERLOAD_SLICES = 16  # of a request under overload: small enough that a bound in slices is met by many
+OVERLOAD = 4
+RECOVERY_SECONDS = 30.0
+HERE = Path(__file__).parent
+
+Figures = dict[str, Any]
+
+
+def main() -> None:
+    arguments = _parse()
+    figures: Figures = {"machine": _describe_machine(), "command": " ".join(["python", *sys.argv])}
+    busy = os.getloadavg()[0]
+    figures["load_average"] = busy
+    with Progress(transient=True) as progress:
+        task = progress.add_task("starting", total=6)
+        for name, measure in _measurements(arguments):
+            progress.update(task, description=name)
+            figures[name] = measure()
+            progress.advance(task)
+    _print(figures)
+    if busy > QUIET_LOAD:
+        print(f"load {busy:.1f} at the start: something else ran here, and these figures are not to be quoted")
+    if arguments.json:
+        write_atomically(arguments.json, json.dumps(figures, indent=2).encode())
+
+
+def _measurements(arguments: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """Yield each measurement; all but the first against one server, which lives until they are done."""
+    yield "start", lambda: _measure_start(arguments)
+    with _server(arguments) as server:
+        yield "64 slices", lambda: _compare(server, arguments, slices=64, clients=4, batch=64)
+        yield "1 slice, 32 clients", lambda: _compare(server, arguments, slices=1, clients=32, batch=32)
+        yield "1 slice, 1 client", lambda: _compare(server, arguments, slices=1, clients=1, batch=1)
+        yield "overload", lambda: _overload(server, arguments)
+        yield "memory", lambda: _measure_memory(server, arguments)
+
+
+def _measure_start(arguments: argparse.Namespace) -> Figures:
+    seconds = []
+    for _ in range(arguments.rounds):
+        started = time.perf_counter()
+        with _server(arguments):
+            seconds.append(time.perf_counter() - started)
+    return {"seconds_to_ready": seconds, "median": statistics.median(seconds)}
+
+
+def _compare(server: ServerProcess, arguments: argparse.Namespace, *, slices: int, clients: int, batch: int) -> Figures:
+    """Take turns: the session alone with `batch` slices a call, and the service with `slices` a request."""
+    rounds = []
+    for _ in range(arguments.rounds):
+        bare = _run_bare(arguments, batch)
+        served = _run_load(server, arguments, slices=slices, clients=clients, seconds=arguments.seconds)
+        if set(served["statuses"]) != {"200"}:
+            raise SystemExit(f"answers were {served['statuses']}; look at the server's log")
+        rounds.append({"bare": bare, "served": served})
+    ratios = [one["served"]["slices_per_second"] / one["bare"]["slices_per_second"] for one in rounds]
+    return {"rounds": rounds, "ratio_of_slices_per_second": statistics.median(ratios), "bare_batch": batch}
+
+
+def _overload(server: ServerProcess, arguments: argparse.Namespace) -> Figures:
+    """Find the peak, ask for four times as much, and see how soon one slice is there as fast as before."""
+    peak = _run_load(server, arguments, slices=OVERLOAD_SLICES, clients=16, seconds=arguments.seconds)
+    alone = _run_load(server, arguments, slices=1, clients=1, seconds=min(arguments.seconds, 5.0))
+    rate = OVERLOAD * peak["slices_per_second"] / OVERLOAD_SLICES
+    under = _run_load(server, arguments, slices=OVERLOAD_SLICES, rate=rate, seconds=arguments.overload)
+    return {
+        "peak": peak,
+        "under": under,
+        "rate": rate,
+        "goodput": under["slices_per_second"] / peak["slices_per_second"],
+        "seconds_to_recover": _wait_for_recovery(server, 2 * alone["p50_seconds"]),
+    }
+
+
+def _wait_for_recovery(server: ServerProcess, seconds_of_one: float) -> float:
+    started = time.perf_counter()
+    body = {"level": "COR", "pattern": "normal", "count": 1, "seed": 1}
+    while time.perf_counter() - started < RECOVERY_SECONDS:
+        before = time.perf_counter()
+        answer = httpx.post(f"{server.url}/v1/slices", json=body, timeout=60)
+        if answer.status_code == httpx.codes.OK and time.perf_counter() - before <= seconds_of_one + 0.01:
+            return before - started
+    return float("inf")
+
+
+def _measure_memory(server: ServerProcess, arguments: argparse.Namespace) -> Figures:
+    """Serve many slices, and read the memory of the largest worker on the way."""
+    seen = [{"slices": 0, "mebibytes": _read_memory(server)}]
+    step = max(arguments.slices // 10, 64)
+    while seen[-1]["slices"] < arguments.slices:
+        served = _run_load(server, arguments, slices=64, clients=4, requests=step // 64)
+        done = 64 * served["statuses"].get("200", 0)
+        if not done:
+            raise SystemExit(f"answers were {served['statuses']}; look at the server's log")
+        seen.append({"slices": seen[-1]["slices"] + done, "mebibytes": _read_memory(server)})
+    half = [one["mebibytes"] for one in seen[len(seen) // 2 :]]
+    return {"seen": seen, "most_mebibytes": max(one["mebibytes"] for one in seen), "growth": half[-1] - half[0]}
+
+
+def _read_memory(server: ServerProcess) -> float:
+    """Return the resident memory of the largest process of the server: each worker holds model and session."""
+    processes = psutil.Process(server.pid).children(recursive=True)
+    return max(process.memory_info().rss for process in processes) / 2**20
+
+
+def _run_bare(arguments: argparse.Namespace, batch: int) -> Figures:
+    """Run the session alone, in as many processes as the server has workers, all at once."""
+    threads = max(len(arguments.server_cores) // arguments.workers, 1)
+    plan = {"bundle": str(arguments.bundle), "batch": batch, "seconds": arguments.seconds, "threads": threads}
+    with _pinned(arguments.server_cores):
+        children = [_start("bare_session.py", plan) for _ in range(arguments.workers)]
+    told = [_read(child) for child in children]
+    return {
+        "slices_per_second": sum(one["slices_per_second"] for one in told),
+        "p50_seconds": statistics.median(one["p50_seconds"] for one in told),
+    }
+
+
+def _run_load(server: ServerProcess, arguments: argparse.Namespace, **plan: float) -> Figures:
+    with _pinned(arguments.load_cores):
+        child = _start("serving_load.py", {"url": server.url, **plan})
+    return _read(child)
+
+
+def _start(script: str, plan: Figures) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
+    command = [sys.executable, str(HERE / script), json.dumps(plan)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def _read(child: subprocess.Popen[str]) -> Figures:
+    out, _ = child.communicate()
+    if child.returncode:
+        raise SystemExit(f"{child.args[1]} ended with exit code {child.returncode}")
+    figures: Figures = json.loads(out.splitlines()[-1])
+    return figures
+
+
+@contextlib.contextmanager
+def _server(arguments: argparse.Namespace) -> Iterator[ServerProcess]:
+    options = ServerOptions(bundle_dir=arguments.bundle, port=find_free_port(preferred=0), workers=arguments.workers)
+    with arguments.log.open("ab") as log:
+        with _pinned(arguments.server_cores):
+            server = ServerProcess(options, log=log)
+        try:
+            server.wait_until_ready()
+            yield server
+        finally:
+            server.stop()
+
+
+@contextlib.contextmanager
+def _pinned(cores: set[int]) -> Iterator[None]:
+    """Pin this process, so that what it starts meanwhile is pinned as well."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _describe_machine() -> Figures:
+    return {
+        "processor": _name_processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("bentoml", "numpy", "onnxruntime-gpu", "starlette", "uvicorn")},
+    }
+
+
+def _name_processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _print(figures: Figures) -> None:
+    machine, overload, memory = figures["machine"], figures["overload"], figures["memory"]
+    print(f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}")
+    print(", ".join(f"{name} {number}" for name, number in machine["packages"].items()))
+    print(f"{figures['command']}\n")
+    for name in ("64 slices", "1 slice, 32 clients"):
+        one = figures[name]
+        last = one["rounds"][-1]
+        print(
+            f"{name:<22} {one['ratio_of_slices_per_second']:.2f} of the bare session at batch {one['bare_batch']} "
+            f"({last['served']['slices_per_second']:.1f} of {last['bare']['slices_per_second']:.1f} slices/s)"
+        )
+    rounds = figures["1 slice, 1 client"]["rounds"]
+    served, bare = (statistics.median(one[who]["p50_seconds"] for one in rounds) * 1000 for who in ("served", "bare"))
+    print(f"{'one slice, p50':<22} {served:.1f} ms, the session alone {bare:.1f} ms (limit {1.3 * bare + 3:.1f} ms)")
+    print(f"{'start to ready':<22} {figures['start']['median']:.1f} s")
+    print(
+        f"{'memory per worker':<22} at most {memory['most_mebibytes']:.0f} MiB over {memory['seen'][-1]['slices']} "
+        f"slices, {memory['growth']:+.1f} MiB in the second half"
+    )
+    answers, p99 = overload["under"]["statuses"], overload["under"]["p99_seconds"]
+    print(
+        f"{'4 times too much':<22} goodput {overload['goodput']:.2f} of the peak, answers {answers}, p99 {p99:.1f} s, "
+        f"back after {overload['seconds_to_recover']:.1f} s"
+    )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, default=find_reference_bundle())
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--server-cores", type=_cores, default="0", help="such as 0 or 0,2")
+    parser.add_argument("--load-cores", type=_cores, default="1")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of one round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--slices", type=int, default=50_000, help="served while memory is watched")
+    parser.add_argument("--overload", type=float, default=60.0, help="seconds of four times too much")
+    parser.add_argument("--log", type=Path, default=Path(os.devnull), help="where the server's log goes")
+    parser.add_argument("--json", type=Path, help="file to keep every figure in")
+    arguments = parser.parse_args()
+    if arguments.server_cores & arguments.load_cores:
+        parser.error("the server and the load need cores of their own")
+    return arguments
+
+
+def _cores(text: str) -> set[int]:
+    return {int(number) for number in text.split(",")}
+
+
+if __name__ == "__main__":
+    main()
