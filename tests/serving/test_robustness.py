@@ -156,7 +156,7 @@ def test_a_stream_in_which_a_slice_is_wrong_ends_without_its_last_chunk(server: 
 
 
 def test_the_model_of_a_stream_is_that_of_its_admission(server: ServerProcess, followed: Path) -> None:
-    old = load_bundle(followed / "current" / "bundle")
+    old = load_bundle((followed / "current").resolve() / "bundle")
     with httpx.stream("POST", f"{server.url}/v1/slices", json={**ASKED, "count": 4096}, timeout=60) as response:
         chunks = response.iter_raw()
         content = next(chunks)
@@ -240,12 +240,20 @@ def test_clients_that_hang_up_leave_nothing_behind(server: ServerProcess) -> Non
 def find_workers(server: ServerProcess) -> list[psutil.Process]:
     """Return the processes that listen for requests: those whose command names the service."""
     children = psutil.Process(server.pid).children(recursive=True)
-    return [child for child in children if any("worker" in word for word in child.cmdline())]
+    return [child for child in children if any("worker" in word for word in read_command(child))]
+
+
+def read_command(process: psutil.Process) -> list[str]:
+    """Return the command of a process, nothing of one that has just been killed."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_nobody_a_wrong_slice(server: ServerProcess, followed: Path) -> None:
-    truth = expected(load_bundle(followed / "current" / "bundle"), seed=7, count=600)
+    truth = expected(load_bundle((followed / "current").resolve() / "bundle"), seed=7, count=600)
     stopping = threading.Event()
     outcomes: list[str] = []
 
@@ -268,7 +276,8 @@ def test_a_killed_worker_costs_nobody_a_wrong_slice(server: ServerProcess, follo
 
     before = {worker.pid for worker in find_workers(server)}
     assert len(before) >= WORKERS
-    with concurrent.futures.ThreadPoolExecutor(7) as pool, Client(url=server.url) as client:
+    with concurrent.futures.ThreadPoolExecutor(7) as pool, Client(url=server.url) as client, ExitStack() as stack:
+        stack.callback(stopping.set)
         asking = [pool.submit(ask, number) for number in range(6)]
         patient = pool.submit(client.generate, "COR", "normal", count=600, seed=7)
         time.sleep(0.5)
