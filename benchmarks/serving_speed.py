@@ -94,6 +94,8 @@ def _overload(server: ServerProcess, arguments: argparse.Namespace) -> Figures:
     """Find the peak, ask for four times as much, and see how soon one slice is there as fast as before."""
     peak = _run_load(server, arguments, slices=OVERLOAD_SLICES, clients=16, seconds=arguments.seconds)
     alone = _run_load(server, arguments, slices=1, clients=1, seconds=min(arguments.seconds, 5.0))
+    if not peak["slices_per_second"]:
+        raise SystemExit(f"nothing was served within {arguments.seconds:g} s; give more --seconds")
     rate = OVERLOAD * peak["slices_per_second"] / OVERLOAD_SLICES
     under = _run_load(server, arguments, slices=OVERLOAD_SLICES, rate=rate, seconds=arguments.overload)
     return {
