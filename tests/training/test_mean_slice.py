@@ -67,15 +67,14 @@ def test_a_mottle_that_all_slices_of_a_level_share_is_taken_away(generator: Gene
     lit = (slice(None), slice(DARK_ROWS, None))
     found = _correct(generator, target)
     assert np.std(found[lit] - planted[:, 0].numpy()[lit]) < 0.15 * np.std(planted.numpy())
-    assert np.abs(_mean_slices(generator, seed=3) - target)[lit].mean() < 0.15 * np.abs(_mottle())[lit].mean()
+    assert np.abs(_mean_slices(generator, seed=3) - target)[lit].mean() < 0.25 * np.abs(_mottle())[lit].mean()
 
 
-def test_what_is_dark_in_both_is_left_alone_and_images_stay_in_range(generator: Generator) -> None:
-    target = np.full_like(_mottle(), 0.9)
-    target[:, :DARK_ROWS] = -1
-    found = np.abs(_correct(generator, target))
-    assert found[:, : DARK_ROWS - 4].max() < 0.03
-    assert found[:, 2 * DARK_ROWS :].min() > 0.5
+def test_flow_is_not_corrected_and_images_stay_in_range(generator: Generator) -> None:
+    counts = 1.2 * (_mean_slices(generator, seed=2) + 1)
+    found = _correct(generator, counts - 1)
+    shares = (found * counts).sum(axis=(1, 2)) / (counts**2).sum(axis=(1, 2))
+    assert np.abs(shares).max() < 0.01
     generator.mean_correction.fill_(1.5)
     assert _mean_slices(generator, seed=2).max() <= 1
 
