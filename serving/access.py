@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.metrics import ServiceMetrics
+from serving.page import PAGE_FILES
 from serving.problems import ForbiddenError, PayloadTooLargeError, TokenError, find_kind, to_response
 from serving.settings import ServiceSettings
 from spect.errors import SynspectError
@@ -16,7 +17,7 @@ from spect.errors import SynspectError
 # Probes carry no token and learn nothing but alive or ready.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
 # Files of this package that hold no data: the page must load before it can ask for a token.
-STATIC_PATHS = frozenset({"/", "/docs", "/openapi.json", "/page/page.css", "/page/page.js"})
+STATIC_PATHS = frozenset({"/", "/docs", "/openapi.json", *(f"/page/{name}" for name in PAGE_FILES)})
 _DEFAULT_BODY_BYTES = 64 * 2**10
 
 SECURITY_HEADERS: Mapping[str, str] = {

@@ -1,9 +1,10 @@
 """What the service says of its model: the conditions it serves, and the model itself."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from registry.bundle.served_model import ServedModel
 from serving.schemas import MATRICES, MAX_PIXELS
@@ -20,6 +21,13 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+class ReferenceQuantiles(_Answer):
+    """Where the reference slices of a condition lie; empty where they come from too few patients to describe."""
+
+    mean_counts: Mapping[str, float] = Field(description="probability -> value; fewer of them where slices are few")
+    left_right_ratio: Mapping[str, float]
+
+
 class ConditionAnswer(_Answer):
     """A condition that can be asked for, and the scans it was learnt from."""
 
@@ -29,6 +37,7 @@ class ConditionAnswer(_Answer):
     reference_source: Literal["acquired", "simulated"]
     mean_counts: tuple[float, float]  # what may be asked for
     left_right_ratio: tuple[float, float]
+    reference_quantiles: ReferenceQuantiles
 
 
 class AbsentAnswer(_Answer):
@@ -121,6 +130,19 @@ def _describe(
         reference_source=model.profile.reference_source,
         mean_counts=mean_counts,
         left_right_ratio=(low, high),
+        reference_quantiles=_describe_reference(condition, model),
+    )
+
+
+def _describe_reference(condition: Condition, model: ServedModel) -> ReferenceQuantiles:
+    described = model.profile.conditions.get(str(condition))
+    features = described.reference.features if described else {}
+    mean_counts, log_ratio = (
+        features[name].quantiles if name in features else {} for name in (MEAN_COUNTS, LOG_LEFT_RIGHT_RATIO)
+    )
+    return ReferenceQuantiles(
+        mean_counts=mean_counts,
+        left_right_ratio={probability: round(math.exp(value), 6) for probability, value in log_ratio.items()},
     )
 
 

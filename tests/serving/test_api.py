@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from serving.encode import FORMATS, describe_answer
+from serving.page import PAGE_FILES
 from serving.schemas import parse_order
 from spect.formats import npz
 from spect.formats.heading import Heading
@@ -275,6 +276,11 @@ def test_conditions_say_what_can_be_asked_and_why_one_is_absent(client: AsgiClie
     assert cortex["reference_slices"] == 500
     assert cortex["reference_source"] == "simulated"
     assert cortex["mean_counts"] == [25.0, 80.0]
+    reference = cortex["reference_quantiles"]
+    assert list(reference["mean_counts"]) == ["0.05", "0.1", "0.25", "0.5", "0.75", "0.9", "0.95"]
+    assert reference["mean_counts"]["0.5"] == pytest.approx(50, rel=0.05)
+    assert reference["left_right_ratio"]["0.5"] == pytest.approx(1, abs=0.01)  # a ratio, not its logarithm
+    assert 0.9 < reference["left_right_ratio"]["0.05"] < reference["left_right_ratio"]["0.95"] < 1.1
     assert answer["absent"][0]["level"] == "CER"
     assert "no data" in answer["absent"][0]["reason"]
 
@@ -400,7 +406,7 @@ def test_uploaded_scans_are_judged_against_the_reference(client: AsgiClient) -> 
 
 
 def test_the_page_and_the_docs_need_nothing_from_elsewhere(client: AsgiClient) -> None:
-    for path in ("/", "/docs", "/page/page.css", "/page/page.js"):
+    for path in ("/", "/docs", *(f"/page/{name}" for name in PAGE_FILES)):
         response = client.get(path)
         assert response.status_code == 200
         assert "default-src 'none'" in response.headers["content-security-policy"]
