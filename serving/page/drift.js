@@ -59,10 +59,10 @@ function describeWindow(window, name) {
   if (window === null) return [make("p", { class: "hint" }, "No window is complete yet; nothing was judged.")];
   const when = `Window ${window.number}: ${window.slices} slices, complete at ${window.completed_at}.`;
   const rows = window.judgements.map((one) =>
-    makeRow(one.feature.replaceAll("_", " "), one.test, words(one.score), words(one.threshold), makeVerdict(one.verdict), describeEffect(one)));
-  const headings = ["Feature", "Test", "Score", "Threshold", "Verdict", "Effect"];
+    makeRow(one.feature.replaceAll("_", " "), makeVerdict(one.verdict), one.test, words(one.score), words(one.threshold), describeEffect(one)));
+  const headings = ["Feature", "Verdict", "Test", "Score", "Threshold", "Effect"];
   const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Judgements of ${name}` });
-  scroll.append(makeTable(`${name}: each feature of the last complete window`, headings, rows));
+  scroll.append(makeTable(`${name}, feature by feature`, headings, rows));
   return [make("p", { class: "hint" }, when), scroll];
 }
 
