@@ -32,7 +32,7 @@ export const isInside = (band, value) => band.low <= value && value <= band.high
 export function describeStrip(values, band, digits) {
   const words = (value) => value.toFixed(digits);
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  if (band === null) return `Mean of these ${words(mean)}. The reference has too few patients to be described.`;
+  if (band === null) return `Mean of these ${words(mean)}. The reference is too small to say where its slices lie.`;
   const inside = values.filter((value) => isInside(band, value)).length;
   const median = band.median === null ? "" : `; median ${words(band.median)}`;
   return `${inside} of ${values.length} inside the reference's ${band.name} range (${words(band.low)} to ${words(band.high)}${median}). Mean of these ${words(mean)}.`;

@@ -144,7 +144,7 @@ def test_slices_are_laid_beside_the_reference_of_their_condition(client: AsgiCli
     assert sum(piece["mass"] for piece in shown["band"]["pieces"]) == pytest.approx(0.9)
     assert shown["words"].startswith("1 of 2 inside the reference's 5–95 % range")
     assert "Mean of these 275.0" in shown["words"]
-    assert "too few patients" in shown["few"]
+    assert "too small" in shown["few"]
     assert "inside" not in shown["few"]
 
 
