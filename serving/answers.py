@@ -130,19 +130,7 @@ def _describe(
         reference_source=model.profile.reference_source,
         mean_counts=mean_counts,
         left_right_ratio=(low, high),
-        reference_quantiles=_describe_reference(condition, model),
-    )
-
-
-def _describe_reference(condition: Condition, model: ServedModel) -> ReferenceQuantiles:
-    described = model.profile.conditions.get(str(condition))
-    features = described.reference.features if described else {}
-    mean_counts, log_ratio = (
-        features[name].quantiles if name in features else {} for name in (MEAN_COUNTS, LOG_LEFT_RIGHT_RATIO)
-    )
-    return ReferenceQuantiles(
-        mean_counts=mean_counts,
-        left_right_ratio={probability: round(math.exp(value), 6) for probability, value in log_ratio.items()},
+        reference_quantiles=ReferenceQuantiles.model_validate(model.profile.reference_quantiles(condition)),
     )
 
 

@@ -4,6 +4,7 @@ It travels inside a bundle and meets the live window in serving. It holds no sli
 spreads, smoothed quantiles and bootstrap replicates of the reference; quantiles of what the model itself generated.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
@@ -37,6 +38,7 @@ PROFILE_REPLICATES = 400
 MINIMUM_REFERENCE_PATIENTS = 5  # fewer than that are counted and not described: a mean of two is two patients' values
 _REFERENCE_QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 _SLICES_BEYOND_A_QUANTILE = 10
+_SHOWN_FEATURES = (MEAN_COUNTS, LOG_LEFT_RIGHT_RATIO)
 
 
 class _Record(BaseModel):
@@ -134,6 +136,20 @@ class ReferenceProfile(_Record):
     def tests(self) -> int:
         """Number of shift tests in a round: every feature of every condition."""
         return len(self.features) * len(self.conditions)
+
+    def reference_quantiles(self, condition: Condition) -> dict[str, dict[str, float]]:
+        """Return where a condition's reference slices lie, in mean counts and in left/right as a ratio.
+
+        By probability, as in `FeatureSummary.quantiles`; empty where the reference is not described.
+        """
+        described = self.conditions.get(str(condition))
+        features = described.reference.features if described else {}
+        quantiles = {name: features[name].quantiles if name in features else {} for name in _SHOWN_FEATURES}
+        log_ratios = quantiles[LOG_LEFT_RIGHT_RATIO].items()
+        return {
+            "mean_counts": dict(quantiles[MEAN_COUNTS]),
+            "left_right_ratio": {probability: _rounded(math.exp(value)) for probability, value in log_ratios},
+        }
 
     def to_json(self) -> bytes:
         """As the bytes of `reference_profile.json`."""

@@ -44,6 +44,7 @@ class BundleSource:
                 "reference_source": profile.reference_source,
                 "mean_counts": list(support[condition][MEAN_COUNTS]),
                 "left_right_ratio": [round(math.exp(edge), 4) for edge in support[condition][LOG_LEFT_RIGHT_RATIO]],
+                "reference_quantiles": profile.reference_quantiles(condition),
             }
             for condition in CONDITIONS
             for described in [profile.conditions.get(str(condition))]

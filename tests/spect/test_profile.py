@@ -84,6 +84,18 @@ def test_a_reference_of_few_patients_is_counted_and_not_described() -> None:
     reference = profile.conditions[str(NORMAL)].reference
     assert (reference.slices, reference.patients, reference.features) == (12, 4, {})
     assert reference.moments("mean_counts") is None
+    assert profile.reference_quantiles(NORMAL) == {"mean_counts": {}, "left_right_ratio": {}}
+
+
+def test_where_the_reference_lies_is_told_in_counts_and_as_a_ratio_as_far_out_as_its_slices_carry() -> None:
+    features = (
+        _build().conditions[str(NORMAL)].reference.features
+    )  # of 60 slices: ten lie beyond a quarter, not a tenth
+    told = _build().reference_quantiles(NORMAL)
+    assert told["mean_counts"] == features["mean_counts"].quantiles
+    assert list(told["left_right_ratio"]) == ["0.25", "0.5", "0.75"]
+    for probability, ratio in told["left_right_ratio"].items():
+        assert np.log(ratio) == pytest.approx(features["log_left_right_ratio"].quantiles[probability], abs=1e-6)
 
 
 def test_a_condition_without_reference_has_none() -> None:

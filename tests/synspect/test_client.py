@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from registry.bundle.directory import Bundle
-from serving.answers import ModelAnswer
+from registry.bundle.served_model import open_model
+from serving.answers import ModelAnswer, describe_conditions
 from spect.conditions import parse_condition
 from spect.density import Targets
 from spect.errors import ConditionError, IncompleteBatchError, RequestError, ServiceError
@@ -323,6 +324,8 @@ def test_a_bundle_describes_its_model_as_a_service_would_and_has_no_drift(tmp_pa
     assert (model["sha256"], model["version"]) == (bundle.sha256, "unregistered")
     assert model["reference_source"] == "acquired"  # the profile's; the training cohort was simulated
     assert {condition["reference_source"] for condition in client.conditions()} == {"acquired"}
+    served = describe_conditions(open_model(bundle.path)).model_dump(mode="json")
+    assert client.conditions() == served["conditions"]
     with pytest.raises(RequestError, match="ask a service"):
         client.drift()
 
