@@ -192,7 +192,7 @@ async function showEverything() {
   await generate();
 }
 
-const throughput = keepShowing(showThroughput, forgetThroughput, 3);
+const throughput = keepShowing(showThroughput, forgetThroughput, 5);
 const drift = keepShowing(showDrift, forgetDrift, 15);
 
 element("request").addEventListener("submit", (event) => {

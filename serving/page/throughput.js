@@ -3,7 +3,7 @@
 import { element } from "./dom.js";
 import { ask } from "./service.js";
 
-const WINDOW_SECONDS = 12;
+const WINDOW_SECONDS = 15;
 const KEPT_SECONDS = 120;
 
 /** Sum a metric over its series. */
