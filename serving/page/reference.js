@@ -42,9 +42,10 @@ export function describeStrip(values, band, digits) {
 export function drawReference({ quantities, indices, condition, unit }) {
   const source = condition?.reference_source ?? "unknown";
   element("reference-heading").textContent = `Against the reference: ${source} scans`;
-  element("reference-line").textContent =
-    `A dot is a slice shown; the band is where the ${condition?.reference_slices ?? 0} ${source} reference slices lie, darker where more of them do.`;
   const bands = MEASURES.map(({ name }) => findBand(condition?.reference_quantiles[name]));
+  const range = bands[0] === null ? "" : `; the band is their ${bands[0].name} range, darker where more of them lie`;
+  element("reference-line").textContent =
+    `A dot is a slice shown. The reference has ${condition?.reference_slices ?? 0} ${source} slices of this condition${range}.`;
   const strips = MEASURES.map((measure, at) =>
     drawStrip(measure, quantities.map((one) => one[measure.name]), bands[at], at === 0 ? unit : ""));
   element("strips").replaceChildren(...strips);
