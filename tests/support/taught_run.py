@@ -71,5 +71,6 @@ def _record(cohort, prepared: Prepared, path: Path, dataset: str) -> RunRecord:
         git_commit="0" * 40,
         precision="32-true",
         created_at="2026-01-01T00:00:00+00:00",
+        changed_settings={"width": CONFIG.width},
         machine="2 cores of an abacus",
     )

@@ -60,7 +60,7 @@ def test_its_profile_describes_the_test_cohort_and_the_models_own_output(release
 
 def test_its_card_tells_commands_seeds_fingerprints_and_every_gates_verdict(released, taught_run) -> None:
     card = released.bundle.card
-    assert "synspect train TRAIN --preset smoke --dataset A --seed 0" in card
+    assert "synspect train TRAIN --preset smoke --dataset A --seed 0 --set width=2" in card
     assert "| trained on | simulated (simulator toy), " in card
     assert "| proven on | simulated (simulator toy), " in card
     assert "never for diagnosis" in card
