@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from spect.conditions import CONDITIONS, Pattern
 from spect.errors import ConfigurationError
+from spect.home import expand_path
 
 SHIPPED_POLICY = Path(__file__).with_name("policy.yaml")
 SETTING = "SYNSPECT_POLICY"
@@ -104,7 +105,7 @@ class Policy(_Record):
 def find_policy() -> Path:
     """Return the file that SYNSPECT_POLICY names, or the policy that comes with synspect."""
     named = os.environ.get(SETTING)
-    return Path(named).expanduser().absolute() if named else SHIPPED_POLICY
+    return expand_path(named, SETTING) if named else SHIPPED_POLICY
 
 
 def load_policy(path: Path | None = None) -> Policy:
@@ -116,7 +117,7 @@ def load_policy(path: Path | None = None) -> Policy:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise ConfigurationError(f"{path}: {where}: {first['msg']}; mend the policy") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
         raise ConfigurationError(f"{path} is not YAML: {_describe_fault(error)}; mend the policy") from None
     except OSError as error:
         do = "install synspect again" if path == SHIPPED_POLICY else f"name a policy in {SETTING}, or unset it"

@@ -207,9 +207,28 @@ def _check_read_back(store: ModelStore, entry: LogEntry) -> None:
     history = read_history(store)
     if history.champion != entry.version:
         _give_up(store, entry, f"champion reads version {history.champion} after it was set")
+    overwritten = _find_overwritten(history, entry)
+    if overwritten is not None:
+        store.set_alias(CHAMPION, overwritten.version)
+        _give_up(store, entry, f"version {overwritten.version} was promoted in between, and is champion again")
     words = f"{entry.when} {entry.action} by {entry.who}: {entry.promotion} {entry.reason}".strip()
     store.tag_version(entry.version, PROMOTION_TAG, words)
     _settle(store, entry, "done", number=history.next_number)
+
+
+def _find_overwritten(history: History, entry: LogEntry) -> LogEntry | None:
+    """Return what was carried through between the last look before the alias was set and its setting.
+
+    MLflow cannot compare and set: the alias was taken from a champion that this promotion was never compared with.
+    """
+    return next(
+        (
+            other
+            for other in reversed(history.entries)
+            if other.is_done and other.settled > entry.number and other.version != entry.version
+        ),
+        None,
+    )
 
 
 def _give_up(store: ModelStore, entry: LogEntry, detail: str) -> None:

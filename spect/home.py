@@ -3,10 +3,20 @@
 import os
 from pathlib import Path
 
+from spect.errors import ConfigurationError
+
 
 def home_directory() -> Path:
     """Return SYNSPECT_HOME, or ~/.synspect; nothing is created here."""
-    return Path(os.environ.get("SYNSPECT_HOME") or "~/.synspect").expanduser().absolute()
+    return expand_path(os.environ.get("SYNSPECT_HOME") or "~/.synspect", "SYNSPECT_HOME")
+
+
+def expand_path(named: str, setting: str) -> Path:
+    """Return the absolute path that a setting names; raise `ConfigurationError` where ~ leads nowhere."""
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:
+        raise ConfigurationError(f"{setting} is {named}, and there is no such home; write the whole path") from None
 
 
 def tracking_uri() -> str:

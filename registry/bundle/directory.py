@@ -114,11 +114,18 @@ def _load_verified(path: Path, promotion: PromotionNote | None) -> Bundle:
         path=path,
         manifest=manifest,
         panel=load_panel(path / PANEL_NAME) if PANEL_NAME in manifest.files else None,
-        card=(path / CARD_NAME).read_text(encoding="utf-8"),
+        card=_read_card(path / CARD_NAME),
         sha256=manifest.files[GENERATOR_NAME],
         manifest_sha256=compute_sha256(path / MANIFEST_NAME),
         promotion=promotion,
     )
+
+
+def _read_card(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise BundleError(f"{path} is not UTF-8 text; release the model again") from None
 
 
 def _check_plain(path: Path) -> None:

@@ -19,7 +19,8 @@ RANDOM_OPERATORS = frozenset(
     {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
 # A tensor kept outside the graph names its file in a protobuf entry with the key "location" (onnx.proto,
-# TensorProto.external_data): tag 1, length 8, the key, tag 2. Found as bytes, wherever in the graph the tensor is.
+# TensorProto.external_data): tag 1, length 8, the key, tag 2. Found as bytes, wherever in the graph the tensor is, once
+# the graph is written anew: in a file the entries of a message may stand in any order.
 _EXTERNAL_DATA_ENTRY = b"\x0a\x08location\x12"
 
 
@@ -38,10 +39,14 @@ def check_graph(content: bytes, *, name: str) -> None:
     Standard operators of an opset that is known here, no random numbers, no tensors in other files, and what
     `onnx.checker` asks of shapes and types.
     """
-    if _EXTERNAL_DATA_ENTRY in content:
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception:  # noqa: BLE001 — protobuf's own DecodeError; protobuf is ONNX's to choose
+        raise BundleError(f"{name} is not an ONNX graph; release the model again") from None
+    if _EXTERNAL_DATA_ENTRY in model.SerializeToString():
         raise BundleError(f"{name} keeps tensors in other files; export it as one file")
     fault = _find_fault(content, name)
-    _check_operators(onnx.load_model_from_string(content), name)
+    _check_operators(model, name)
     if fault:
         raise BundleError(f"{name} is not a valid ONNX graph ({fault}); release the model again")
 

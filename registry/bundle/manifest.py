@@ -166,7 +166,7 @@ def load_manifest(path: Path) -> Manifest:
 def _check_schema_version(path: Path) -> None:
     try:
         version = json.loads(path.read_bytes())["schema_version"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return  # not a manifest: validation says why
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise BundleError(

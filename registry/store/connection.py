@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+_USER = re.compile(r"(?<!sqlite:)(?<!/)//\S*@|(?<![\w/])[^\s/:@]+:(?!//)\S*@")
+_QUERY_VALUE = re.compile(r"([?&][^=\s&]+)=[^&\s]*")
 
 # MLflow's defaults retry for minutes. A registry that is away is said at once; serving does not wait for it.
 _ENVIRONMENT = {
@@ -29,12 +31,17 @@ _ENVIRONMENT = {
 @contextmanager
 def translated_errors(uri: str, *, advice: str) -> Iterator[None]:
     """Turn whatever MLflow raises into one `RegistryError` that ends in the advice."""
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 — MLflow takes seconds to import
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 — comes with MLflow
-
+    try:
+        from google.protobuf.json_format import (  # type: ignore[import-untyped]  # noqa: PLC0415 — comes with MLflow
+            Error as AnswerError,
+        )
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415 — MLflow takes seconds to import
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 — comes with MLflow
+    except ModuleNotFoundError as error:
+        raise RegistryError(f"{error.name} is not installed; pip install 'synspect[registry]'") from error
     try:
         yield
-    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, AnswerError, ImportError, OSError, ValueError) as error:
         what, do = _explain(error)
         raise RegistryError(f"MLflow at {public_uri(uri)} cannot be used: {what}; {do or advice}") from error
 
@@ -88,9 +95,12 @@ def made_meanwhile() -> Iterator[None]:
             raise
 
 
-def public_uri(uri: str) -> str:
-    """Return a URI without user and password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+def public_uri(text: str) -> str:
+    """Return a URI, or words that hold one, without user, password and the values of its query.
+
+    Everything up to the last @ goes: a password may hold any character, written as it should not be.
+    """
+    return _QUERY_VALUE.sub(r"\1=...", _USER.sub(lambda found: "//" if found[0].startswith("//") else "", text))
 
 
 def _explain(error: BaseException) -> tuple[str, str | None]:

@@ -138,7 +138,7 @@ def rollback(name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
 def follow(
     alias: Annotated[str, typer.Argument(help="champion or candidate")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory a server serves (DIR/current).")],
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 10.0,
+    interval: Annotated[float, typer.Option(min=0.1, max=86_400, help="Seconds between two looks.")] = 10.0,
     once: Annotated[bool, typer.Option("--once", help="Look once and stop.")] = False,
     name: Name = _DEFAULT_NAME,
     metrics_port: Annotated[

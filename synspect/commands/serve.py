@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spect.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from synspect.server_process import ServerOptions, ServerProcess
     from synspect.sidecar import Sidecar
@@ -59,6 +61,10 @@ def serve(
     directory = bundle or (_followed_directory(name, follow) if follow is not None else settings.find_bundle_dir())
     check_port_free(address, port)
     if follow_metrics_port is not None:
+        if follow_metrics_port == port:
+            raise ConfigurationError(
+                f"the server and its follower's metrics cannot share port {port}; name another one"
+            )
         check_port_free("127.0.0.1", follow_metrics_port)
     if follow is not None:
         _check_follower_can_start()

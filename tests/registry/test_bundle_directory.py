@@ -152,7 +152,9 @@ def test_a_directory_without_a_bundle_is_refused(tmp_path: Path) -> None:
         load_bundle(tmp_path / "nowhere")
 
 
-def test_a_graph_with_external_data_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_a_graph_with_external_data_is_refused(tiny_bundle: Bundle, tmp_path: Path, *, is_turned: bool) -> None:
+    """Also where a file's entries stand in an order that no exporter writes."""
     model = onnx.load_model(tiny_bundle.generator_path)
     tensor = numpy_helper.from_array(np.ones(3, np.float32), "far_away")
     onnx.external_data_helper.set_external_data(tensor, "/etc/hostname")
@@ -160,9 +162,27 @@ def test_a_graph_with_external_data_is_refused(tiny_bundle: Bundle, tmp_path: Pa
     model.graph.initializer.append(tensor)
     files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in tiny_bundle.manifest.files}
 
+    key, value = b"\x0a\x08location", b"\x12\x0d/etc/hostname"
+    content = model.SerializeToString()
+    assert key + value in content
+    if is_turned:
+        content = content.replace(key + value, value + key)
+
     with pytest.raises(BundleError, match="keeps tensors in other files"):
-        write_bundle(files | {GENERATOR_NAME: model.SerializeToString()}, tiny_manifest_fields(), tmp_path / "b")
+        write_bundle(files | {GENERATOR_NAME: content}, tiny_manifest_fields(), tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [(GENERATOR_NAME, b"hello", "is not an ONNX graph"), ("card.md", b"\xff\xfe", "is not UTF-8 text")],
+)
+def test_files_that_are_not_what_they_should_be_are_refused(
+    tiny_bundle: Bundle, tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in tiny_bundle.manifest.files}
+    with pytest.raises(BundleError, match=words):
+        write_bundle(files | {name: content}, tiny_manifest_fields(), tmp_path / "b")
 
 
 def test_an_existing_destination_is_never_overwritten(tiny_bundle: Bundle) -> None:

@@ -581,3 +581,34 @@ def test_a_panel_of_another_graph_is_not_promoted(store: ModelStore, tiny_bundle
 
     with pytest.raises(GateError, match=r"digests \(all\)"):
         promote(store, version, report=failed)
+
+
+class LateStore(ModelStore):
+    """Somebody else's whole promotion happens between the last look at the alias and its setting."""
+
+    happens: Callable[[], object] | None = None
+
+    def set_alias(self, alias: str, version: str) -> None:
+        happens, self.happens = self.happens, None
+        if happens is not None and alias == CHAMPION:
+            happens()
+        super().set_alias(alias, version)
+
+
+def test_a_promotion_that_went_over_another_one_gives_the_champion_back(
+    mlflow_uri: str, store: ModelStore, tmp_path: Path
+) -> None:
+    first, late, quick = (
+        store.register_bundle(build_tiny_bundle(tmp_path / str(n), card=f"# {n}\n")) for n in range(3)
+    )
+    promote(store, first, report=judge_version(store, first))
+    slow = LateStore(mlflow_uri)
+    slow.happens = lambda: promote(store, quick, report=judge_version(store, quick))
+    with pytest.raises(RegistryError, match=f"version {quick} was promoted in between, and is champion again"):
+        promote(slow, late, report=judge_version(slow, late))
+    history = read_history(store)
+    assert history.champion == quick
+    note = history.describe_champion()
+    assert note is not None
+    assert note.promotion == "gates"
+    assert promote(store, late, report=judge_version(store, late)).version == late

@@ -1,5 +1,6 @@
 """A real MLflow on SQLite: what is registered comes back byte for byte, and failures are one line."""
 
+import re
 import time
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from registry.bundle.directory import Bundle
+from registry.store.connection import public_uri
 from registry.store.facts import CANDIDATE, CHAMPION
 from registry.store.model_store import ModelStore
 from spect.errors import BundleError, RegistryError
@@ -142,3 +144,24 @@ def test_a_database_cut_off_while_it_is_made_is_made_anew(tmp_path: Path, monkey
             ModelStore(uri)
     assert list((tmp_path / "home").iterdir()) == []
     assert ModelStore(uri).versions() == []
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://bob:hun/ter2@127.0.0.1:1",
+        "http://bob:hun@ter2@127.0.0.1:1",
+        "postgresql+psycopg2://bob:hunter2@h/x",
+        "bob:hunter2@127.0.0.1:5000",
+        "mysql+pymysql://h/x?user=b&password=hunter2",
+        "cannot reach http://bob:hunter2@h/x (tried twice)",
+    ],
+)
+def test_no_password_is_repeated_however_it_is_written(uri: str) -> None:
+    shown = public_uri(uri)
+    assert not {"ter2", "hun", "hunter2"} & set(re.split(r"[^a-z0-9]", shown))
+    assert "127.0.0.1" in shown or "h/x" in shown
+
+
+def test_a_path_with_an_at_sign_is_shown() -> None:
+    assert public_uri("sqlite:////home/a@b/mlflow.db") == "sqlite:////home/a@b/mlflow.db"
