@@ -61,8 +61,18 @@ class Sidecar:
             self._restart_at = now + pause
             log.warning("%s ended (%s); it starts again in %g s", self.name, _how(self._process.returncode), pause)
         elif now >= self._restart_at:
+            self._start_again(now)
+
+    def _start_again(self, now: float) -> None:
+        """Start it, or try later where the machine has no room for it: what it stands beside goes on."""
+        try:
             self.start()
-            log.info("%s runs again, process %s", self.name, self.pid)
+        except OSError as error:
+            pause = self._next_pause(0.0)
+            self._restart_at = now + pause
+            log.warning("%s cannot be started (%s); again in %g s", self.name, error.strerror, pause)
+            return
+        log.info("%s runs again, process %s", self.name, self.pid)
 
     def stop(self) -> None:
         """Ask it to end, and end it where it does not."""

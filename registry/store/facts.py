@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from spect.errors import ConfigurationError
+
 DEFAULT_NAME = "synspect"
 CANDIDATE: Final = "candidate"
 CHAMPION: Final = "champion"
 ALIASES = (CANDIDATE, CHAMPION)
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 MANIFEST_TAG = "manifest_sha256"
 GENERATOR_TAG = "generator_sha256"
@@ -36,6 +40,13 @@ class ModelFacts:
 
     aliases: Mapping[str, str]
     tags: Mapping[str, str]
+
+
+def check_name(name: str) -> str:
+    """Return the name of a model as it came; raise `ConfigurationError` for one that could lead out of a folder."""
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(f"a model is named by 1 to 100 letters, digits, hyphens and underscores, got {name!r}")
+    return name
 
 
 def to_facts(version: Any, aliases: Mapping[str, str]) -> VersionFacts:  # noqa: ANN401 — an MLflow entity

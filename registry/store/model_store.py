@@ -1,6 +1,5 @@
 """The versions of one registered model: registered, read and downloaded; two aliases and an append-only log."""
 
-import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -20,10 +19,11 @@ from registry.store.facts import (
     RUN_TAG,
     ModelFacts,
     VersionFacts,
+    check_name,
     to_facts,
 )
 from registry.store.onnx_flavour import save_onnx_flavour
-from spect.errors import BundleError, ConfigurationError, RegistryError
+from spect.errors import BundleError, RegistryError
 from spect.home import tracking_uri as default_tracking_uri
 
 _EXPERIMENT = "synspect-releases"
@@ -33,7 +33,6 @@ _DESCRIPTION = (
     "`rollback`, which ask the gates and keep the log in this model's tags. Moved by hand it is shown everywhere as "
     "promoted outside the gates."
 )
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class ModelStore:
@@ -55,12 +54,8 @@ class ModelStore:
     """
 
     def __init__(self, tracking_uri: str | None = None, *, name: str = DEFAULT_NAME) -> None:
-        if not _NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"a model is named by 1 to 100 letters, digits, hyphens and underscores, got {name!r}"
-            )
         self.uri = tracking_uri or default_tracking_uri()
-        self.name = name
+        self.name = check_name(name)
         with self._translated():
             self._client = open_client(self.uri)
 

@@ -52,12 +52,14 @@ def serve(
 
     Example: synspect serve --follow champion --workers 2
     """
+    from registry.store.facts import check_name
     from serving.settings import load_settings
     from synspect.server_process import ServerOptions, check_port_free
     from synspect.sidecar import build_follower
 
     address = "127.0.0.1" if host == "localhost" else host
     settings = load_settings()
+    check_name(name)
     directory = bundle or (_followed_directory(name, follow) if follow is not None else settings.find_bundle_dir())
     check_port_free(address, port)
     if follow_metrics_port is not None:

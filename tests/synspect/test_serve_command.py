@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from registry.bundle.directory import load_bundle
 from registry.promotion import judge_version, promote
 from registry.store.model_store import ModelStore
+from spect.errors import ConfigurationError
 from synspect.cli import app
 from synspect.commands.serve import Alias, _followed_directory
 from synspect.server_process import find_free_port
@@ -83,6 +84,30 @@ def test_a_sidecar_that_ends_at_once_is_started_after_ever_longer_pauses(caplog)
         _wait_for(ended_three_times, 20)
     for pause in ("0.1", "0.2", "0.4"):
         assert f"starts again in {pause} s" in caplog.text
+
+
+def test_a_sidecar_that_cannot_be_started_takes_nothing_else_down(caplog) -> None:
+    with _running(["false"]) as sidecar:
+        sidecar.command = ("/nowhere/to/be/found",)
+
+        def gave_up_once() -> bool:
+            sidecar.restart_if_dead()
+            return "cannot be started (No such file or directory); again in 0.2 s" in caplog.text
+
+        _wait_for(gave_up_once, 10)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--name", "../elsewhere"], "a model is named by"),
+        (["--port", "3973", "--follow-metrics-port", "3973"], "cannot share port 3973"),
+    ],
+)
+def test_what_the_follower_could_never_do_is_said_before_anything_starts(options: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, ["serve", "--follow", "champion", *options])
+    assert isinstance(result.exception, ConfigurationError)
+    assert words in str(result.exception)
 
 
 def _promote(store: ModelStore, directory: Path, *, gain: float) -> str:
