@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+_DATABASE_SERVERS = ("postgresql", "mysql")
+_CONNECT_SECONDS = 10
 _USER = re.compile(r"(?<!sqlite:)(?<!/)//\S*@|(?<![\w/])[^\s/:@]+:(?!//)\S*@")
 _QUERY_VALUE = re.compile(r"([?&][^=\s&]+)=[^&\s]*")
 
@@ -56,7 +58,20 @@ def open_client(uri: str) -> "MlflowClient":
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if uri.startswith(SQLITE):
         _create_database(Path(uri.removeprefix(SQLITE)))
+    elif uri.startswith(_DATABASE_SERVERS):
+        _check_answers(uri)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _check_answers(uri: str) -> None:
+    """Knock at a database once: MLflow knocks for a minute and a half, and says so each time."""
+    import sqlalchemy  # noqa: PLC0415 — comes with MLflow
+
+    engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": _CONNECT_SECONDS})
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def _create_database(path: Path) -> None:

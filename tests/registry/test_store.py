@@ -119,7 +119,13 @@ def test_only_two_aliases_exist(store: ModelStore, tiny_bundle: Bundle) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["http://user:secret@127.0.0.1:9", "file:///tmp/mlruns-of-nobody", "nonsense://x", "sqlite:////dev/null/mlflow.db"],
+    [
+        "http://user:secret@127.0.0.1:9",
+        "postgresql+psycopg2://user:secret@127.0.0.1:1/mlflow",
+        "file:///tmp/mlruns-of-nobody",
+        "nonsense://x",
+        "sqlite:////dev/null/mlflow.db",
+    ],
 )
 def test_an_mlflow_that_cannot_be_used_is_one_line_and_quick(uri: str) -> None:
     started = time.monotonic()
