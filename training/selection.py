@@ -130,7 +130,7 @@ class SelectionJudge:
                 [
                     np.log(mc) / np.log(MEAN_COUNTS_MARGIN.high),
                     lr / log_ratio_margin(pattern).high,
-                    *np.log([sd_mc, sd_lr]) / np.log(SPREAD_MARGIN.high),
+                    *np.log(np.maximum([sd_mc, sd_lr], TINY)) / np.log(SPREAD_MARGIN.high),
                 ]
                 for mc, lr, sd_mc, sd_lr in rows
             ]

@@ -125,9 +125,18 @@ def test_a_run_that_diverges_goes_back_to_the_last_good_checkpoint_and_on_by_oth
     assert not same_tensors(spoilt["averaged"].values(), plain_contents["averaged"].values()), "another stream"
 
 
-def test_a_run_that_collapses_stops_where_it_is_told_to_stop(tmp_path: Path) -> None:
-    config = dataclasses.replace(TINY, collapse_limit=0.01, roll_backs=0)
-    with pytest.raises(DivergenceError, match=r"collapsed after 48 images: normal slices show no brain; resume"):
+@pytest.mark.parametrize(
+    ("corrects_mean_slices", "words"),
+    [
+        (False, r"normal slices show no brain; resume"),
+        (True, r"of normal slices spreads 0\.00 times"),  # blank slices, corrected, are the mean slice each
+    ],
+)
+def test_a_run_that_collapses_stops_where_it_is_told_to_stop(
+    tmp_path: Path, *, corrects_mean_slices: bool, words: str
+) -> None:
+    config = dataclasses.replace(TINY, collapse_limit=0.01, roll_backs=0, corrects_mean_slices=corrects_mean_slices)
+    with pytest.raises(DivergenceError, match=f"collapsed after 48 images: .*{words}"):
         _train(tmp_path / "run", config, Spoil(40, _blank))
     assert not (tmp_path / "run" / "checkpoints" / "good.pt").exists()
 
