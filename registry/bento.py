@@ -21,7 +21,7 @@ from registry.bundle.promotion_note import PROMOTION_NAME, save_promotion_note
 from registry.bundle.served_model import NO_PROMOTION
 from registry.policy import load_policy
 from registry.promotion import check_admitted, describe_alias
-from registry.store.facts import CHAMPION
+from registry.store.facts import CHAMPION, DEFAULT_NAME
 from registry.store.model_store import ModelStore
 from spect.commit import git_commit
 from spect.errors import ConfigurationError, RegistryError, ServiceError
@@ -45,7 +45,7 @@ class BuiltBento:
     was_there: bool  # the store held exactly this Bento already
 
 
-def build_bento(*, name: str = "synspect", bundle_directory: Path | None = None) -> BuiltBento:
+def build_bento(*, name: str = DEFAULT_NAME, bundle_directory: Path | None = None) -> BuiltBento:
     """Build a Bento of the champion, or of a bundle on disk; nothing is downloaded but the bundle.
 
     Raises

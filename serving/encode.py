@@ -16,17 +16,8 @@ from spect.finishing import MEASURED
 from spect.formats.heading import Heading
 from spect.formats.writer import FORMATS, NAMES, PNG_SINGLE
 
-__all__ = [
-    "FORMATS",
-    "LAYOUTS",
-    "choose_format",
-    "describe_answer",
-    "describe_generated",
-    "digest_of",
-    "is_streamed",
-]
-
-DEFAULT_FORMAT = "npz"
+# By media type, the default first.
+_NAMED = {media_type: name for name in NAMES for media_type in (FORMATS[name].media_type, *FORMATS[name].also_accepted)}
 LAYOUTS = ("sheet", "single")  # of a PNG answer: one contact sheet, or a zip of one picture a slice
 
 
@@ -88,8 +79,8 @@ def choose_format(order: Order, accept: str | None, layout: str | None = None) -
     """
     if layout is not None:
         return _choose_layout(order, layout)
-    name = order.format or _negotiate(accept)
-    _check_count(order, name)
+    name = order.format or _NAMED[choose_media_type(accept, tuple(_NAMED))]
+    FORMATS[name].check_count(order.count)
     return name
 
 
@@ -99,26 +90,8 @@ def _choose_layout(order: Order, layout: str) -> str:
     if order.format not in {None, "png"}:
         raise RequestError(f"layout is of pictures, but the format is {order.format}; ask for png, or leave layout out")
     name = PNG_SINGLE if layout == "single" else "png"
-    _check_count(order, name)
+    FORMATS[name].check_count(order.count)
     return name
-
-
-def _check_count(order: Order, name: str) -> None:
-    most = FORMATS[name].max_slices
-    if most is not None and order.count > most:
-        raise RequestError(f"count must be at most {most} as {name}, got {order.count}; ask for npz, or for fewer")
-
-
-def _negotiate(accept: str | None) -> str:
-    if not accept:
-        return DEFAULT_FORMAT
-    for media_range in _by_preference(accept):
-        for name in NAMES:
-            known = FORMATS[name]
-            if any(_covers(media_range, media_type) for media_type in (known.media_type, *known.also_accepted)):
-                return name
-    offered = ", ".join(FORMATS[name].media_type for name in NAMES)
-    raise NotAcceptableError(f"Accept is {accept[:100]!r}; slices can be sent as {offered}")
 
 
 def choose_media_type(accept: str | None, offered: Sequence[str]) -> str:

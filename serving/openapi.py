@@ -9,11 +9,11 @@ from pydantic.json_schema import models_json_schema
 
 from serving.answers import ConditionsAnswer, ModelAnswer, QuantifyAnswer
 from serving.drift_answers import DriftAnswer, DriftCheckAnswer
-from serving.encode import FORMATS, LAYOUTS
+from serving.encode import LAYOUTS
 from serving.problems import MEDIA_TYPE
 from serving.schemas import SlicesRequest
 from serving.uploads import FIELD, SPACING_FIELD
-from spect.formats.writer import PNG_SINGLE
+from spect.formats.writer import FORMATS, PNG_SINGLE
 
 Json = dict[str, Any]
 

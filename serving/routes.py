@@ -17,7 +17,7 @@ from registry.bundle.served_model import ServedModel
 from serving.access import AccessGuard, BodyLimit, SecurityHeaders
 from serving.answers import QuantifyAnswer, describe_conditions, describe_model, list_quantities
 from serving.drift_answers import DriftCheckAnswer
-from serving.encode import FORMATS, choose_format, choose_media_type, is_streamed
+from serving.encode import choose_format, choose_media_type, is_streamed
 from serving.metrics import CONTENT_TYPE
 from serving.openapi import build_openapi
 from serving.page import PAGE_FILES, docs_page, page_file
@@ -37,6 +37,7 @@ from serving.uploads import Upload, read_upload, receive_upload, to_scan_set
 from serving.worker import Worker
 from spect.errors import SynspectError
 from spect.formats.drift_png import drift_check_png
+from spect.formats.writer import FORMATS
 from spect.quantify import quantify
 from spect.scan_check import check_scans
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,16 +14,18 @@ from serving.batcher import MicroBatcher
 from serving.drift_gauges import DriftGauges
 from serving.drift_monitor import DriftMonitor
 from serving.drift_sample import MonitorSettings
-from serving.encode import FORMATS, describe_answer, describe_generated, digest_of
+from serving.encode import describe_answer, describe_generated, digest_of
 from serving.metrics import ServiceMetrics
 from serving.problems import OverloadedError
 from serving.schemas import NO_TARGETS, Order, Portion
 from serving.settings import ServiceSettings
 from serving.streaming import Parts, write_parts
 from serving.swap import ModelSlot
+from spect.cores import count_cores
 from spect.errors import InvalidOutputError, QuantificationError
 from spect.finishing import finish_batch
 from spect.formats.heading import Heading, write_whole
+from spect.formats.writer import FORMATS
 from spect.slices import Counts, SyntheticBatch
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Worker:
     def __init__(self, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
         self.settings = settings
         self.metrics = metrics
-        threads = max(_count_cores() // settings.workers, 1)
+        threads = max(count_cores() // settings.workers, 1)
         self.monitor = DriftMonitor(
             store=settings.find_state_dir() / WINDOWS_NAME,
             metrics=metrics,
@@ -169,11 +170,6 @@ class Worker:
                 f"a slice made for the asked quantities has no brain outline ({error}); ask for others",
                 reason="not_measurable",
             ) from None
-
-
-def _count_cores() -> int:
-    """Return the cores that this process may run on, fewer than the machine's where it is pinned."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_targets(model: ServedModel, order: Order) -> None:

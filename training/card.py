@@ -58,6 +58,7 @@ def _making(facts: CardFacts) -> str:
     trained = manifest.training_cohort
     source, parity = describe_source(trained.source, trained.simulator_version), max(manifest.parity.values())
     proven = describe_source(facts.panel.cohort_source, facts.panel.cohort_simulator_version)
+    changes = "".join(f" --set {assignment}" for assignment in run.assignments)
     simulators = compare_simulators(manifest, facts.panel)
     size = f"{facts.graph_bytes / 1e6:.1f} MB, ONNX opset {facts.opset}"
     lines = [
@@ -65,7 +66,7 @@ def _making(facts: CardFacts) -> str:
         "",
         "```",
         *_cohort_command(facts.training_cohort, "TRAIN"),
-        f"synspect train TRAIN --preset {run.preset} --dataset {run.dataset} --seed {run.seed}{_changes(run)}",
+        f"synspect train TRAIN --preset {run.preset} --dataset {run.dataset} --seed {run.seed}{changes}",
         *_cohort_command(facts.test_cohort, "TEST"),
         f"synspect release RUN --test TEST --profile-slices {facts.profile.profile_slices}",
         "```",
@@ -93,15 +94,6 @@ def _training_time(facts: CardFacts) -> str:
         return f"{images}, time not recorded"
     minutes = facts.run.config.images / facts.images_per_second / 60
     return f"{images} at {facts.images_per_second:.1f} a second, about {minutes:,.0f} min"
-
-
-def _changes(run: RunRecord) -> str:
-    """Return the options that made a run's settings other than its preset's."""
-    words = {None: "none", True: "true", False: "false"}
-    return "".join(
-        f" --set {name}={words[value] if value is None or isinstance(value, bool) else value}"
-        for name, value in run.changed_settings.items()
-    )
 
 
 def _cohort_command(description: CohortDescription | None, place: str) -> list[str]:

@@ -268,6 +268,12 @@ def _check_choice(name: str, kind: Any, value: object) -> None:  # noqa: ANN401 
         raise ConfigurationError(f"{name} must be {_in_words(kind)}, got {value!r}")
 
 
+def to_assignment(name: str, value: object) -> str:
+    """Write a setting in the words that `TrainingConfig.changed_by` reads."""
+    words = {None: "none", True: "true", False: "false"}
+    return f"{name}={words[value] if value is None or isinstance(value, bool) else value}"
+
+
 def _parse_assignment(assignment: str) -> tuple[str, Any]:
     name, separator, text = assignment.partition("=")
     name, text = name.strip(), text.strip()

@@ -1,6 +1,5 @@
 """The machine a number was measured on, in words, and how long the released graph takes on it."""
 
-import os
 import platform
 import statistics
 import time
@@ -11,6 +10,8 @@ import torch
 
 from registry.bundle.generator import ReleasedGenerator
 from spect.conditions import CONDITIONS
+from spect.cores import count_cores
+from spect.words import in_number
 
 LATENCY_BATCHES = (1, 32)
 _REPEATS = 9
@@ -26,8 +27,7 @@ def describe_machine() -> str:
 
 def describe_cpu() -> str:
     """Return how many cores this process may use, and of which kind."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{cores} {'core' if cores == 1 else 'cores'} of {_cpu_model()}"
+    return f"{in_number(count_cores(), 'core')} of {_cpu_model()}"
 
 
 def _cpu_model() -> str:

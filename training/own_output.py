@@ -1,6 +1,5 @@
 """The released model's own output, measured: what the drift check calls normal; drawn over all cores."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from registry.bundle.generator import ReleasedGenerator
 from registry.bundle.manifest import Manifest
 from spect.conditions import CONDITIONS, Condition
+from spect.cores import count_cores
 from spect.features import FEATURES, compute_features
 
 OWN_OUTPUT_SEED = 20_000  # not the validation's: the profile describes other slices than the panel judged
@@ -51,7 +51,7 @@ def measure_own_output(
     total = per_condition * len(CONDITIONS)
     parts: dict[Condition, list[Features]] = {condition: [] for condition in CONDITIONS}
     done = 0
-    for chunk, features in zip(chunks, _measure_all(chunks, workers or os.cpu_count() or 1), strict=True):
+    for chunk, features in zip(chunks, _measure_all(chunks, workers or count_cores()), strict=True):
         parts[CONDITIONS[chunk.condition_index]].append(features)
         done += chunk.count
         if on_progress is not None:

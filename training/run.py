@@ -15,7 +15,7 @@ from spect.atomic import write_atomically
 from spect.errors import ConfigurationError, RunError
 from spect.home import home_directory
 from spect.intensity import IntensityScale
-from training.config import TrainingConfig
+from training.config import TrainingConfig, to_assignment
 
 CONFIG_NAME = "config.json"
 STATUS_NAME = "status.json"
@@ -49,6 +49,11 @@ class RunRecord:
     created_at: str
     changed_settings: Mapping[str, Any] = field(default_factory=dict)  # where they are not the preset's
     machine: str = "not recorded"  # where it was started; runs of before did not say
+
+    @property
+    def assignments(self) -> tuple[str, ...]:
+        """What was changed of the preset, in the words of `train --set`."""
+        return tuple(to_assignment(name, value) for name, value in self.changed_settings.items())
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""

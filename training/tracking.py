@@ -278,11 +278,10 @@ def _create_mlflow_run(client: "MlflowClient", record: RunRecord) -> str:
 
 def _tags(record: RunRecord) -> dict[str, str]:
     """Return what runs are searched by."""
-    changed = " ".join(f"{name}={value}" for name, value in record.changed_settings.items())
     return {
         "preset": record.preset,
         "dataset": record.dataset,
-        "changed_settings": changed or "none",
+        "changed_settings": " ".join(record.assignments) or "none",
         "cohort": f"{record.cohort_source}-{record.cohort_fingerprint[:8]}",
         "cohort_fingerprint": record.cohort_fingerprint,
         "git_commit": record.git_commit,

@@ -1,7 +1,6 @@
 """Measure every slice of a cohort: features, sensitivity to the threshold and midline; on all cores where that pays."""
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from cohort.store import Cohort
 from spect.conditions import Condition
+from spect.cores import count_cores
 from spect.errors import QuantificationError
 from spect.features import FEATURES, LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS, compute_features
 from spect.quantify import DEFAULT_THRESHOLD, quantify
@@ -69,7 +69,7 @@ def measure_cohort(cohort: Cohort, *, workers: int | None = None, progress: Prog
     progress
         Called with the slices done and the slices in all.
     """
-    chosen = workers or (1 if len(cohort) <= SLICES_THAT_PAY_FOR_PROCESSES else os.cpu_count() or 1)
+    chosen = workers or (1 if len(cohort) <= SLICES_THAT_PAY_FOR_PROCESSES else count_cores())
     rows: list[Values] = []
     for part in _measure_all(cohort, chosen):
         rows.append(part)

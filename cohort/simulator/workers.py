@@ -13,6 +13,7 @@ from cohort.simulator.anatomy import Template, load_template
 from cohort.simulator.imaging import Camera
 from cohort.simulator.patients import PatientPlan
 from cohort.simulator.study import SimulatedSlice, simulate_patient
+from spect.cores import count_cores
 from spect.errors import SimulationError
 
 # Patients a worker has before it: enough that none waits for a slow one, few enough to forget about their memory.
@@ -34,7 +35,7 @@ def simulate_patients(
     SimulationError
         A worker was killed.
     """
-    template, workers = load_template(), workers or os.cpu_count() or 1
+    template, workers = load_template(), workers or count_cores()
     if workers == 1:
         for plan in plans:
             yield simulate_patient(plan, camera, template)

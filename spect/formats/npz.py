@@ -26,7 +26,7 @@ MAX_UNIT = 60  # characters of an intensity unit
 MAX_MEMBERS = 64  # a batch has ten
 MAX_WORD = 200  # characters of a label
 
-# NotImplementedError (a newer zip) is a RuntimeError; OSError, struct.error and the rest come of directories that lie.
+# RuntimeError is what a zip of a newer kind gives; OSError, struct.error and the rest come of directories that lie.
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, LookupError)
 _MEASURED = ("mean_counts", "left_right_ratio")
 _FACTS = ("pixel_spacing_mm", "intensity_unit", "model_version", "model_sha256")

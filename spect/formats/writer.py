@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from spect.errors import RequestError
 from spect.formats import dicom_write, json_text, nifti, npy, npz, png
 from spect.formats.heading import Writer
 
@@ -20,6 +21,14 @@ class Format:
     max_slices: int | None = None  # None: as many as are asked for
     needs_all: bool = False  # every slice before its first byte: never sent while it is made
     also_accepted: tuple[str, ...] = ()
+
+    def check_count(self, count: int) -> None:
+        """Raise `RequestError` for more slices than this format holds."""
+        if self.max_slices is not None and count > self.max_slices:
+            raise RequestError(
+                f"count must be at most {self.max_slices} as {self.suffix.removeprefix('.')}, got {count}; "
+                "ask for npz, or for fewer"
+            )
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(

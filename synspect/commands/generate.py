@@ -38,15 +38,6 @@ class Layout(StrEnum):
     SINGLE = "single"
 
 
-_SUFFIXES = {
-    ".npz": OutputFormat.NPZ,
-    ".npy": OutputFormat.NPY,
-    ".nii": OutputFormat.NIFTI,
-    ".dicom.zip": OutputFormat.DICOM,
-    ".png": OutputFormat.PNG,
-}
-
-
 def generate(  # noqa: PLR0917 — one parameter an option
     level: Annotated[str, typer.Option(help="CER, BG or COR.")],
     pattern: Annotated[str, typer.Option(help="normal, unilateral or bilateral.")],
@@ -97,21 +88,26 @@ def generate(  # noqa: PLR0917 — one parameter an option
 def _choose_format(out: Path, asked: OutputFormat | None, layout: Layout | None, count: int) -> "Format":
     """Return the format, refusing before any work what could not be written."""
     from spect.errors import RequestError
-    from spect.formats.writer import PNG_SINGLE
+    from spect.formats.writer import FORMATS, PNG_SINGLE
 
     _check_place(out)
-    chosen = asked or next((known for suffix, known in _SUFFIXES.items() if out.name.lower().endswith(suffix)), None)
+    suffixes = {FORMATS[known].suffix: known for known in OutputFormat}
+    chosen = asked or next((known for suffix, known in suffixes.items() if out.name.lower().endswith(suffix)), None)
     if layout is not None and chosen not in {None, OutputFormat.PNG}:
         raise RequestError(f"--layout is of pictures, but the format is {chosen}; give --format png, or leave it out")
     if layout is Layout.SINGLE:
-        return _check_count(PNG_SINGLE, count)
+        return FORMATS[PNG_SINGLE]
     if chosen is None and layout is None:
-        known, formats = ", ".join(_SUFFIXES), ", ".join(OutputFormat)
-        raise RequestError(f"--out {out} ends in none of {known}; end it so, or give --format ({formats})")
+        formats = ", ".join(OutputFormat)
+        raise RequestError(
+            f"--out {out} ends in none of {', '.join(suffixes)}; end it so, or give --format ({formats})"
+        )
     if chosen is OutputFormat.NPY and "synthetic" not in out.name.lower():
         better = out.with_name(f"{out.stem}.synthetic.npy")
         raise RequestError(f"an npy file cannot say inside that it is synthetic, so its name must: use --out {better}")
-    return _check_count(chosen or OutputFormat.PNG, count)
+    written = FORMATS[chosen or OutputFormat.PNG]
+    written.check_count(count)
+    return written
 
 
 def _check_place(out: Path) -> None:
@@ -146,18 +142,6 @@ def _opened(out: Path) -> "Iterator[BinaryIO]":
             raise _unwritable(out, error) from None
         with file:
             yield file
-
-
-def _check_count(name: str, count: int) -> "Format":
-    from spect.errors import RequestError
-    from spect.formats.writer import FORMATS
-
-    known = FORMATS[name]
-    if known.max_slices is not None and count > known.max_slices:
-        raise RequestError(
-            f"a contact sheet holds at most {known.max_slices} slices, got --count {count}; write npz instead"
-        )
-    return known
 
 
 def _generate_with_progress(order: "Order", url: str | None, bundle: Path | None) -> "SyntheticBatch":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.store.facts import DEFAULT_NAME
 from spect.errors import GateError, RegistryError
 from synspect.gate_table import print_gates
 from synspect.screen import open_screen
@@ -18,11 +19,10 @@ app = typer.Typer(help="List released versions, promote one to champion, roll ba
 
 Name = Annotated[str, typer.Option("--name", help="Registered model.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_DEFAULT_NAME = "synspect"
 
 
 @app.command("list")
-def list_versions(name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
+def list_versions(name: Name = DEFAULT_NAME, as_json: AsJson = False) -> None:
     """List every version with its aliases, its gates, and how it last became champion.
 
     Example: synspect registry list
@@ -57,7 +57,7 @@ def list_versions(name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(version: str, name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
+def show(version: str, name: Name = DEFAULT_NAME, as_json: AsJson = False) -> None:
     """Tell the whole story of a version (a number, candidate or champion): origin, gates, promotions, when it served.
 
     Example: synspect registry show champion
@@ -91,7 +91,7 @@ def promote(
             "the two were validated on different ones.",
         ),
     ] = None,
-    name: Name = _DEFAULT_NAME,
+    name: Name = DEFAULT_NAME,
     as_json: AsJson = False,
 ) -> None:
     """Run the gates on a version (a number or candidate) and make it champion if all pass.
@@ -122,7 +122,7 @@ def promote(
 
 
 @app.command()
-def rollback(name: Name = _DEFAULT_NAME, as_json: AsJson = False) -> None:
+def rollback(name: Name = DEFAULT_NAME, as_json: AsJson = False) -> None:
     """Return to the champion before this one.
 
     Example: synspect registry rollback
@@ -140,7 +140,7 @@ def follow(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory a server serves (DIR/current).")],
     interval: Annotated[float, typer.Option(min=0.1, max=86_400, help="Seconds between two looks.")] = 10.0,
     once: Annotated[bool, typer.Option("--once", help="Look once and stop.")] = False,
-    name: Name = _DEFAULT_NAME,
+    name: Name = DEFAULT_NAME,
     metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Answer GET /metrics on this port; nowhere if absent.")
     ] = None,
@@ -176,7 +176,7 @@ def follow(
 
 
 def build(
-    name: Name = _DEFAULT_NAME,
+    name: Name = DEFAULT_NAME,
     bundle: Annotated[
         Path | None, typer.Option("--bundle", metavar="DIR", help="Build from this bundle instead of the champion.")
     ] = None,

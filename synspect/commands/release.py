@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from registry.store.facts import DEFAULT_NAME
 from synspect.commands.validate import stage_progress
 from synspect.gate_table import print_gates
 from synspect.screen import open_screen
@@ -14,7 +15,7 @@ from synspect.screen import open_screen
 def release(
     run: Annotated[str, typer.Argument(help="A run's name or path.")],
     test: Annotated[Path, typer.Option(help="Cohort of patients the run never saw.")],
-    name: Annotated[str, typer.Option(help="Name of the registered model.")] = "synspect",
+    name: Annotated[str, typer.Option(help="Name of the registered model.")] = DEFAULT_NAME,
     profile_slices: Annotated[
         int, typer.Option(min=256, help="Slices per condition of the model's own output, for the drift check.")
     ] = 20_000,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.store import facts
 from spect.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 class Alias(StrEnum):
     """What can be followed."""
 
-    CHAMPION = "champion"
-    CANDIDATE = "candidate"
+    CHAMPION = facts.CHAMPION
+    CANDIDATE = facts.CANDIDATE
 
 
 _WATCH_SECONDS = 0.5
@@ -33,7 +34,7 @@ def serve(
         Path | None, typer.Option(help="A bundle, or a followed directory; the baked or reference bundle if absent.")
     ] = None,
     follow: Annotated[Alias | None, typer.Option(help="Follow this alias of the registry.")] = None,
-    name: Annotated[str, typer.Option(help="Registered model that --follow follows.")] = "synspect",
+    name: Annotated[str, typer.Option(help="Registered model that --follow follows.")] = facts.DEFAULT_NAME,
     follow_metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the follower's own /metrics; nowhere if absent.")
     ] = None,
@@ -52,14 +53,13 @@ def serve(
 
     Example: synspect serve --follow champion --workers 2
     """
-    from registry.store.facts import check_name
     from serving.settings import load_settings
     from synspect.server_process import ServerOptions, check_port_free
     from synspect.sidecar import build_follower
 
     address = "127.0.0.1" if host == "localhost" else host
     settings = load_settings()
-    check_name(name)
+    facts.check_name(name)
     directory = bundle or (_followed_directory(name, follow) if follow is not None else settings.find_bundle_dir())
     check_port_free(address, port)
     if follow_metrics_port is not None:
@@ -94,7 +94,6 @@ def _check_follower_can_start() -> None:
     from importlib.util import find_spec
 
     from registry.policy import load_policy
-    from spect.errors import ConfigurationError
 
     if find_spec("mlflow") is None:
         raise ConfigurationError("--follow needs the registry's packages; pip install 'synspect[registry]'")

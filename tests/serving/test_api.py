@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.encode import FORMATS, describe_answer
+from serving.encode import describe_answer
 from serving.page import PAGE_FILES
 from serving.schemas import parse_order
 from spect.formats import npz
 from spect.formats.heading import Heading
+from spect.formats.writer import FORMATS
 from spect.sampling import MAX_SEED
 from tests.support.asgi_client import AsgiClient
 from tests.support.drift_samples import draw_slices

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from serving.batcher import MicroBatcher
-from serving.encode import FORMATS, is_streamed
+from serving.encode import is_streamed
 from serving.schemas import Portion, parse_order
 from serving.settings import WHOLE_SLICES
 from serving.streaming import IncompleteAnswerError, Parts, StreamedAnswer, write_parts
 from spect.conditions import CONDITIONS
 from spect.formats import npz
+from spect.formats.writer import FORMATS
 from spect.slices import Counts, SyntheticBatch
 from tests.support.asgi_call import AsgiCall
 from tests.support.asgi_client import AsgiClient

@@ -1,10 +1,12 @@
 """The settings of a run are complete, or refused; each ablation is one of them."""
 
+import dataclasses
+
 import pytest
 
 from spect.errors import ConfigurationError
 from tests.support.tiny_training import TINY
-from training.config import BEFORE, TrainingConfig
+from training.config import BEFORE, TrainingConfig, to_assignment
 from training.presets import PRESETS
 
 # config.json of a brain64 run made before the settings in BEFORE were there.
@@ -99,3 +101,17 @@ def test_only_a_generator_that_is_taught_its_quantities_obeys_them() -> None:
     others = [PRESETS["paper"], TINY.changed_by(["conditioning=condition"]), TINY.changed_by(["quantity_weight=0"])]
     assert [config.obeys_quantities for config in obeying] == [True] * 3
     assert [config.obeys_quantities for config in others] == [False] * 3
+
+
+def test_the_settings_that_differ_are_written_as_they_are_read() -> None:
+    changed = dataclasses.replace(
+        TINY, texture_matrix=None, corrects_mean_slices=False, lecam_weight=0.05, sampling="count"
+    )
+    assignments = [to_assignment(name, value) for name, value in changed.differences(TINY).items()]
+    assert sorted(assignments) == [
+        "corrects_mean_slices=false",
+        "lecam_weight=0.05",
+        "sampling=count",
+        "texture_matrix=none",
+    ]
+    assert TINY.changed_by(assignments) == changed

@@ -256,7 +256,7 @@ def test_runs_are_found_by_preset_cohort_and_what_was_changed(run: RunDirectory,
     query = "tags.preset = 'tiny' and tags.cohort = 'simulated-ffffffff' and tags.dataset = 'A'"
     (found,) = client.search_runs([experiment], query)
     assert found.info.run_id == run_id
-    assert found.data.tags["changed_settings"] == "lecam_weight=0.0 texture_matrix=None"
+    assert found.data.tags["changed_settings"] == "lecam_weight=0.0 texture_matrix=none"
 
 
 def test_a_live_run_shows_how_busy_the_machine_is_and_when_it_was(run: RunDirectory, mlflow_uri: str) -> None:

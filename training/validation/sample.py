@@ -1,6 +1,5 @@
 """A measured sample of slices: counts with labels, patients, and everything the quantifier says of them."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohort.description.measuring import THRESHOLDS
+from spect.cores import count_cores
 from spect.errors import QuantificationError, SlicesError
 from spect.features import describe_slice
 from spect.quantify import DEFAULT_THRESHOLD, Regions, check_measurable, mask_regions, measure, require_regions
@@ -107,7 +107,7 @@ def measure_sample(
     """Measure counts (n, m, m), on all cores where there are many; `on_progress` hears of slices done."""
     chunks = [counts[first : first + CHUNK_SLICES] for first in range(0, len(counts), CHUNK_SLICES)]
     parts: list[Measured] = []
-    for part in _measure_chunks(chunks, pixel_spacing_mm, workers=workers or os.cpu_count() or 1):
+    for part in _measure_chunks(chunks, pixel_spacing_mm, workers=workers or count_cores()):
         parts.append(part)
         if on_progress is not None:
             on_progress(len(part[1]))
