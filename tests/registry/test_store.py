@@ -15,11 +15,6 @@ from spect.errors import BundleError, RegistryError
 from tests.support.tiny_bundle import build_tiny_bundle
 
 
-@pytest.fixture
-def store(mlflow_uri: str) -> ModelStore:
-    return ModelStore(mlflow_uri)
-
-
 def test_a_registered_bundle_comes_back_byte_for_byte(store: ModelStore, tiny_bundle: Bundle, tmp_path: Path) -> None:
     version = store.register_bundle(tiny_bundle)
 

@@ -12,6 +12,7 @@ from serving.routes import build_app
 from serving.settings import ServiceSettings
 from serving.worker import Worker
 from tests.support.asgi_client import AsgiClient
+from tests.support.followed_directory import make_pair, switch
 from tests.support.tiny_bundle import build_tiny_bundle
 
 LOOPBACK = ("127.0.0.1", 50000)
@@ -45,3 +46,11 @@ def open_client(tmp_path: Path, served_bundle: Bundle) -> Iterator[ClientFactory
 def client(open_client: ClientFactory) -> AsgiClient:
     """The application with default settings, seen from this machine."""
     return open_client()
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory as a follower keeps it, with version 1 in it."""
+    directory = tmp_path_factory.mktemp("followed")
+    switch(directory, make_pair(directory, "a", version="1"))
+    return directory

@@ -40,13 +40,6 @@ ASKED = {"level": "COR", "pattern": "normal", "seed": 7}
 
 
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("followed")
-    switch(directory, make_pair(directory, "a", version="1"))
-    return directory
-
-
-@pytest.fixture(scope="module")
 def server(followed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with start(followed, tmp_path_factory.mktemp("log") / "server.log") as running:
         yield running

@@ -28,13 +28,6 @@ START = "from synspect.cli import main; main()"
 
 
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("followed")
-    switch(directory, make_pair(directory, "a", version="1"))
-    return directory
-
-
-@pytest.fixture(scope="module")
 def server(followed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     options = ServerOptions(
         bundle_dir=followed,

@@ -20,17 +20,13 @@ from spect.conditions import CONDITIONS
 from spect.formats import npz
 from spect.formats.writer import FORMATS
 from spect.slices import Counts, SyntheticBatch
+from tests.support.api_calls import ASKED, post
 from tests.support.asgi_call import AsgiCall
 from tests.support.asgi_client import AsgiClient
 from tests.support.fake_generator import FakeGenerator
 from tests.support.unobserved import Unobserved
 
-ASKED = {"level": "COR", "pattern": "unilateral", "seed": 7}
 LARGE = WHOLE_SLICES + 100
-
-
-def post(client: AsgiClient, **body: object):
-    return client.post("/v1/slices", json={**ASKED, **body})
 
 
 def test_an_answer_sent_while_it_is_made_holds_the_slices_of_one_made_whole(client: AsgiClient) -> None:

@@ -29,3 +29,8 @@ def switch(directory: Path, pair: Path) -> None:
     link = directory / ".next"
     link.symlink_to(pair)
     link.replace(directory / "current")
+
+
+def kept_versions(directory: Path) -> list[str]:
+    """Return the versions that a followed directory keeps."""
+    return sorted(path.name.split("-")[0] for path in (directory / "versions").iterdir())

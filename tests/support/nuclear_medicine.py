@@ -19,6 +19,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from spect.conditions import Level
+
 Values = NDArray[np.float64]
 # Counts at places in mm of DICOM's axes: to the patient's left, back and head.
 Scan = Callable[[Values, Values, Values], Values]
@@ -36,6 +38,7 @@ IDENTIFIERS = {
     "SeriesDescription": "Planted series",
     "StudyDescription": "Planted study",
 }
+PLANES = {Level.BASAL_GANGLIA: 0.0, Level.CORTEX: 40.0}  # of the phantom, in mm
 UID_ROOT = "1.2.826.0.1.3680043.8.498."  # pydicom's own: every UID written here begins so
 
 # Direction of a row, then of a column, in DICOM's axes.
@@ -242,3 +245,11 @@ def _code(value: str, scheme: str, meaning: str) -> Dataset:
 
 def _decimal(value: float) -> str:
     return f"{value:.6g}"  # a decimal string holds 16 characters
+
+
+def expect_no_identifier(message: str) -> None:
+    """Fail where a message repeats anything that names the phantom's patient."""
+    assert "planted" not in message.lower()
+    assert UID_ROOT not in message
+    assert "4711" not in message
+    assert "1901" not in message

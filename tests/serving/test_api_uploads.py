@@ -1,0 +1,107 @@
+"""Uploaded slices: measured, judged, or refused in one line."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+
+from tests.support.api_calls import detail, npz_of, upload
+from tests.support.asgi_client import AsgiClient
+from tests.support.drift_samples import draw_slices
+
+
+def test_uploaded_slices_are_measured(client: AsgiClient) -> None:
+    counts = draw_slices(3, np.random.default_rng(0))
+    answer = upload(client, npz_of(counts=counts, pixel_spacing_mm=4.0)).json()
+    mirrored = upload(client, npz_of(counts=counts[..., ::-1], pixel_spacing_mm=4.0)).json()
+    assert len(answer["slices"]) == 3
+    assert answer["pixel_spacing_source"] == "file"
+    for one, other in zip(answer["slices"], mirrored["slices"], strict=True):
+        assert {"mean_counts", "left_right_ratio", "mask_fraction"} <= set(one)
+        assert one["left_right_ratio"] * other["left_right_ratio"] == pytest.approx(1, abs=0.003)
+
+
+def test_without_a_spacing_a_field_of_256_mm_is_assumed_and_said(client: AsgiClient) -> None:
+    counts = draw_slices(1, np.random.default_rng(0))
+    assumed = upload(client, npz_of(counts=counts)).json()
+    told = upload(client, npz_of(counts=counts), pixel_spacing_mm="4").json()
+    assert (assumed["pixel_spacing_mm"], assumed["pixel_spacing_source"]) == (4.0, "assumed")
+    assert told["pixel_spacing_source"] == "field"
+    assert told["slices"] == assumed["slices"]
+    assert upload(client, npz_of(counts=counts), pixel_spacing_mm="-1").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b"patient,level\n1,COR\n", 400, "not a file of slices"),
+        (npz_of(counts=np.ones((2, 32, 32)))[:200], 400, "not a whole npz"),
+        (npz_of(slices=np.ones((2, 32, 32))), 400, "counts"),
+        (npz_of(counts=np.full((2, 32, 32), -1.0)), 400, "negative"),
+        (npz_of(counts=np.zeros((1, 64, 64))), 422, "no brain outline"),
+        (b"", 400, "not a file of slices"),
+    ],
+)
+def test_a_broken_upload_is_refused_in_one_line(client: AsgiClient, content: bytes, status: int, words: str) -> None:
+    response = upload(client, content)
+    assert response.status_code == status
+    assert words in detail(response)
+
+
+def test_an_upload_must_be_a_form_with_a_file(client: AsgiClient) -> None:
+    assert client.post("/v1/quantify", content=b"x").status_code == 415
+    assert "field 'file'" in detail(client.post("/v1/quantify", files={"slices": ("a", b"x")}))
+    no_boundary = client.post("/v1/quantify", content=b"x", headers={"Content-Type": "multipart/form-data"})
+    assert no_boundary.status_code == 400
+    detail(no_boundary)
+
+
+def test_a_fifth_upload_at_a_time_is_refused_before_its_body_is_read(client: AsgiClient) -> None:
+    is_read = []
+
+    async def fifth_body() -> AsyncIterator[bytes]:
+        is_read.append(True)
+        yield b"--x"
+
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    with ExitStack() as places:
+        for _ in range(4):
+            places.enter_context(client.app.state.worker.hold_upload())
+        response = client.post("/v1/quantify", content=fifth_body(), headers=form)
+        assert response.status_code == 503
+        assert "other uploads" in detail(response)
+        assert int(response.headers["Retry-After"]) > 0
+        assert is_read == []
+    assert upload(client, npz_of(counts=draw_slices(1, np.random.default_rng(0)))).status_code == 200
+
+
+def test_an_upload_that_stalls_gives_its_place_back(open_client) -> None:
+    hasty = open_client(deadline_seconds=0.05)
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield b"--x\r\n"
+        await asyncio.sleep(30)
+
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    for _ in range(5):
+        response = hasty.post("/v1/quantify", content=stalling(), headers=form)
+        assert response.status_code == 504
+        assert "took longer" in detail(response)
+
+
+def test_an_upload_above_the_limit_is_413(open_client) -> None:
+    small = open_client(max_upload_bytes=10_000)
+    response = upload(small, b"x" * 20_000)
+    assert response.status_code == 413
+
+
+def test_uploaded_scans_are_judged_against_the_reference(client: AsgiClient) -> None:
+    counts = draw_slices(40, np.random.default_rng(1))
+    file = npz_of(counts=counts, pixel_spacing_mm=4.0)
+    fields = {"level": "COR", "pattern": "normal", "intensity_unit": "counts"}
+    answer = upload(client, file, "/v1/drift/check", **fields).json()
+    assert answer["verdict"] in {"ok", "drift"}
+    assert {one["test"] for one in answer["judgements"]} == {"shift", "distance"}
+    assert "level is missing" in detail(upload(client, file, "/v1/drift/check"))
