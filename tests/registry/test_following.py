@@ -203,7 +203,13 @@ def _signals_as_before() -> Iterator[None]:
 def test_sigterm_ends_a_follower_between_two_looks(store: ModelStore, directory: Path, tmp_path: Path) -> None:
     make_champion(store, tmp_path, 1)
     with stopped_by_signals() as stop:
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        follow(lambda: store, CHAMPION, directory, stop=stop, interval_seconds=60)
+        threading.Thread(target=_kill_once_followed, args=(directory,)).start()
+        follow(lambda: store, CHAMPION, directory, stop=stop, interval_seconds=3600)
 
     assert load_bundle(directory).version == "1"
+
+
+def _kill_once_followed(directory: Path) -> None:
+    while not directory.is_dir():
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
