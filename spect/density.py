@@ -94,7 +94,7 @@ def _mahalanobis_and_log_determinant(covariance: Vector, residual: Vector) -> fl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantityDensity:
-    """Densities of all served conditions, their standardisation and the range a user may ask for."""
+    """Densities of the conditions a generator was taught, their standardisation and the range a user may ask for."""
 
     names: tuple[str, ...]  # d names: mean_counts, log_left_right_ratio, score_1, score_2, ...
     center: Vector  # (d,)
@@ -120,6 +120,11 @@ class QuantityDensity:
                 )
         if not (self.scale > 0).all() or not np.isfinite(self.center).all():
             raise ConfigurationError("quantities need a finite center and a positive scale")
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Conditions that it knows, in their fixed order."""
+        return tuple(condition for condition in CONDITIONS if condition in self.mixtures)
 
     def standardise(self, raw: Vector) -> Vector:
         """Raw quantities (..., d) to standardised ones."""
@@ -178,7 +183,7 @@ class QuantityDensity:
     def from_dict(cls, fields: Mapping[str, Any]) -> "QuantityDensity":
         """Rebuild from `to_dict`; raise `ConfigurationError` where a field is missing or misshapen."""
         try:
-            by_name = {condition: fields["conditions"][str(condition)] for condition in CONDITIONS}
+            by_name = _by_condition(fields["conditions"])
             return cls(
                 names=tuple(fields["names"]),
                 center=np.asarray(fields["center"], dtype=np.float64),
@@ -198,3 +203,10 @@ class QuantityDensity:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(f"the quantity density cannot be read: {error!r}") from error
+
+
+def _by_condition(entries: Mapping[str, Any]) -> dict[Condition, Any]:
+    known = {str(condition): condition for condition in CONDITIONS}
+    if not entries or not set(entries) <= set(known):
+        raise ConfigurationError(f"a density needs conditions among {', '.join(known)}, got {sorted(entries)}")
+    return {condition: entries[name] for name, condition in known.items() if name in entries}

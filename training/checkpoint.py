@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from spect.atomic import write_atomically
-from spect.conditions import CONDITIONS
 from spect.density import QuantityDensity
 from spect.errors import RunError, TrainingError
 from spect.intensity import IntensityScale
@@ -86,7 +85,6 @@ def load_averaged_generator(run: RunDirectory, which: Literal["best", "last"] = 
     """
     record = run.record()
     contents = load_checkpoint(run.checkpoint(which))
-    _check_conditions(run, contents)
     facts = _facts(contents, record.config, record.intensity_scale(), record.pixel_spacing_mm)
     generator = Generator(record.config)
     try:
@@ -97,15 +95,6 @@ def load_averaged_generator(run: RunDirectory, which: Literal["best", "last"] = 
     if which == "last":
         return recalibrated(generator, facts.density), facts
     return generator.eval(), facts
-
-
-def _check_conditions(run: RunDirectory, contents: dict[str, Any]) -> None:
-    missing = [str(condition) for condition in CONDITIONS if str(condition) not in contents["density"]["conditions"]]
-    if missing:
-        raise RunError(
-            f"{run.path} was trained without {', '.join(missing)}: it can be looked at, but neither validated nor "
-            "released; train with --dataset A on a cohort that holds every condition"
-        )
 
 
 def _facts(

@@ -15,7 +15,6 @@ from torch import nn
 
 from registry.bundle.graph import check_graph
 from registry.bundle.manifest import PARITY_LIMIT
-from spect.conditions import CONDITIONS
 from spect.errors import BundleError, ParityError
 from spect.sampling import GeneratorInputs, draw_inputs
 from training.checkpoint import RunFacts
@@ -120,12 +119,13 @@ def _as_tensors(inputs: GeneratorInputs) -> tuple[torch.Tensor, torch.Tensor, to
 
 
 def _example_inputs(facts: RunFacts, size: int) -> GeneratorInputs:
-    """Draw inputs of all conditions in turn."""
+    """Draw inputs of the conditions that the network was taught, in turn."""
+    taught = facts.density.conditions
     return GeneratorInputs.concatenate(
         [
             draw_inputs(
                 facts.density,
-                condition=CONDITIONS[row % len(CONDITIONS)],
+                condition=taught[row % len(taught)],
                 seed=PARITY_SEED,
                 start=row,
                 count=1,

@@ -109,6 +109,7 @@ def release(
         store.versions()
     with tempfile.TemporaryDirectory(prefix=".release-", dir=run.path) as directory:
         staged = stage_run(run, record, name, Path(directory))
+        _check_complete(staged)
         validation = validate_model(
             ReleasedGenerator.from_onnx(staged.path / GENERATOR_NAME, staged.manifest),
             cohort,
@@ -143,6 +144,15 @@ def _check_obeys(record: RunRecord) -> None:
             f"run {record.name} (preset {record.preset}) was trained without quantities, and a released model must "
             "make the mean counts and left/right ratio it is asked for; validate it, or train with "
             "conditioning=quantities"
+        )
+
+
+def _check_complete(staged: StagedModel) -> None:
+    """Raise `RunError` for a generator that does not know every condition that may be asked for."""
+    if missing := staged.manifest.untaught():
+        raise RunError(
+            f"run {staged.manifest.run_id} was trained without {', '.join(missing)}, which every released model "
+            "serves; validate it, or train with --dataset A on a cohort that holds every condition"
         )
 
 

@@ -11,7 +11,7 @@ from registry.bundle.panel import Panel
 from registry.gates import GateReport, judge_bundle
 from registry.policy import Policy
 from spect.conditions import CONDITIONS
-from spect.errors import CohortError, RunError
+from spect.errors import CohortError
 from training.checkpoint import RunFacts, load_averaged_generator
 from training.export import export_onnx
 from training.run import RunDirectory, RunRecord
@@ -28,11 +28,6 @@ class StagedModel:
 
 def stage_run(run: RunDirectory, record: RunRecord, name: str, directory: Path) -> StagedModel:
     """Export the best checkpoint into a directory, with the manifest it would be served by."""
-    if record.dataset != "A":
-        raise RunError(
-            f"run {record.name} was trained on dataset {record.dataset}, which lacks conditions that every released "
-            "model serves; train on dataset A"
-        )
     generator, facts = load_averaged_generator(run)
     onnx_path = directory / GENERATOR_NAME
     parity = export_onnx(generator, facts, onnx_path)

@@ -116,6 +116,11 @@ class Manifest(_Record):
                 raise ValueError(str(error)) from error
         return files
 
+    def untaught(self) -> tuple[str, ...]:
+        """Conditions the generator was not taught: none of a bundle's, but a model can be validated in the others."""
+        taught = self.density().conditions
+        return tuple(str(condition) for condition in CONDITIONS if condition not in taught)
+
     def density(self) -> QuantityDensity:
         """Return the quantity density as an object that draws."""
         return QuantityDensity.from_dict(self.quantity_density)
@@ -154,13 +159,18 @@ def load_manifest(path: Path) -> Manifest:
     """Read and check a manifest; raise `BundleError` with the first thing wrong."""
     try:
         _check_schema_version(path)
-        return Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; a bundle is a directory that holds {MANIFEST_NAME}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise BundleError(f"{path}: {where}: {first['msg']}; release the model again or update synspect") from None
+    if missing := manifest.untaught():
+        raise BundleError(
+            f"{path}: quantity_density lacks {', '.join(missing)}, which every bundle serves; release the model again"
+        )
+    return manifest
 
 
 def _check_schema_version(path: Path) -> None:

@@ -122,6 +122,15 @@ def test_a_shape_or_a_range_that_cannot_be_is_refused(copied: Path, change: dict
     assert "\n" not in str(caught.value)
 
 
+def test_a_generator_that_was_not_taught_every_condition_is_no_bundle(copied: Path) -> None:
+    density = load_bundle(copied).manifest.quantity_density
+    del density["conditions"]["COR/normal"]
+    _rewrite_manifest(copied, quantity_density=density)
+
+    with pytest.raises(BundleError, match="quantity_density lacks COR/normal, which every bundle serves"):
+        load_bundle(copied)
+
+
 def test_a_newer_schema_is_refused_and_says_to_update(copied: Path) -> None:
     _rewrite_manifest(copied, schema_version=2, some_new_field=1)
 

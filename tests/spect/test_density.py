@@ -158,12 +158,19 @@ def test_a_density_with_a_field_missing_is_refused(field: str) -> None:
         QuantityDensity.from_dict(fields)
 
 
-def test_a_density_with_a_condition_missing_is_refused() -> None:
+def test_a_density_of_some_conditions_knows_which() -> None:
     fields = density().to_dict()
     del fields["conditions"]["COR/normal"]
 
-    with pytest.raises(ConfigurationError, match="COR/normal"):
-        QuantityDensity.from_dict(fields)
+    read = QuantityDensity.from_dict(fields)
+
+    assert read.conditions == tuple(condition for condition in CONDITIONS if str(condition) != "COR/normal")
+
+
+@pytest.mark.parametrize("conditions", [{}, {"CER/bilateral": {}}])
+def test_a_density_of_no_condition_or_an_unknown_one_is_refused(conditions: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError, match="a density needs conditions among CER/normal"):
+        QuantityDensity.from_dict(density().to_dict() | {"conditions": conditions})
 
 
 @pytest.mark.parametrize("size", [2, 4])

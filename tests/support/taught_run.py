@@ -12,7 +12,7 @@ from training.averaging import recalibrated
 from training.checkpoint import averaged_contents, save_checkpoint
 from training.config import TrainingConfig
 from training.networks import Generator, build_networks
-from training.prepare import Prepared, prepare
+from training.prepare import Dataset, Prepared, prepare
 from training.run import RunDirectory, RunRecord
 
 CONFIG = TrainingConfig(matrix=64, width=2, latent_size=8, embedding_size=16, principal_scores=4, images=960)
@@ -20,12 +20,12 @@ STEPS = 120
 BATCH = 16
 
 
-def build_taught_run(directory: Path, *, dataset: str = "A") -> RunDirectory:
+def build_taught_run(directory: Path, *, dataset: Dataset = "A") -> RunDirectory:
     """Write a toy training cohort and a finished run beside it."""
     cohort = toy_cohort(24, seed=11, split="train", name="paper")
     save_cohort(cohort, directory / "train")
     cohort = load_cohort(directory / "train")
-    prepared = prepare(cohort, CONFIG)
+    prepared = prepare(cohort, CONFIG, dataset=dataset)
     run = RunDirectory.create(directory / "taught", _record(cohort, prepared, directory / "train", dataset))
     generator = recalibrated(_teach(prepared), prepared.density)
     contents = averaged_contents(generator, prepared.density, prepared.basis, images_seen=STEPS * BATCH)
@@ -51,7 +51,7 @@ def _teach(prepared: Prepared) -> Generator:
     return generator
 
 
-def _record(cohort, prepared: Prepared, path: Path, dataset: str) -> RunRecord:
+def _record(cohort, prepared: Prepared, path: Path, dataset: Dataset) -> RunRecord:
     return RunRecord(
         name="taught",
         preset="smoke",

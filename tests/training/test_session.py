@@ -92,13 +92,6 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_bit_by_bit(
     assert json.dumps(lines[0]) == json.dumps(lines[1])
 
 
-def test_a_run_without_every_condition_says_so_when_asked_for_its_generator(cohort_path: Path, tmp_path: Path) -> None:
-    wanted = dataclasses.replace(_wanted(cohort_path, images=16), dataset="B")
-    run, _ = start_run(wanted, tmp_path / "run", tracker="none", progress=SilentProgress())
-    with pytest.raises(RunError, match="trained without CER/normal"):
-        load_averaged_generator(run, "best")
-
-
 def test_another_seed_gives_another_generator(finished: RunDirectory, cohort_path: Path, tmp_path: Path) -> None:
     wanted = dataclasses.replace(_wanted(cohort_path, images=16), seed=4)
     run, _ = start_run(wanted, tmp_path / "run", tracker="none", progress=SilentProgress())

@@ -31,6 +31,7 @@ from training.validation.samples import (
     Progress,
     SliceNumbers,
     draw_synthetic,
+    keep_taught,
     measure_reference,
     resample_training,
     select_reference,
@@ -98,7 +99,7 @@ def validate_model(
     workers: int | None = None,
     on_progress: Progress | None = None,
 ) -> Validation:
-    """Measure a released graph, run as it will be served, against a cohort it was not trained on.
+    """Measure a graph, run as it will be served, against a cohort it was not trained on, in the conditions it knows.
 
     Parameters
     ----------
@@ -126,9 +127,10 @@ def validate_model(
     """
     started = time.monotonic()
     manifest = generator.manifest
-    chosen = select_reference(
+    selected = select_reference(
         cohort, trained_on=manifest.training_cohort, training=training, numbers=numbers, seed=seed
     )
+    chosen = keep_taught(selected, manifest)
     reference = measure_reference(chosen, manifest, workers=workers, on_progress=on_progress)
     synthetic = draw_synthetic(
         generator,

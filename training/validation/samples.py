@@ -61,6 +61,18 @@ def select_reference(
     return chosen if numbers.reference is None else _thin(chosen, numbers.reference, seed=seed)
 
 
+def keep_taught(cohort: Cohort, manifest: Manifest) -> Cohort:
+    """Return the slices of the conditions that a model was taught; raise `CohortError` where there are none."""
+    taught = manifest.density().conditions
+    kept = np.isin(cohort.condition_index, [condition.index for condition in taught])
+    if not kept.any():
+        raise CohortError(
+            f"the cohort has no slice of {', '.join(map(str, taught))}, all that the model was trained on; validate "
+            "against a cohort that has"
+        )
+    return cohort if kept.all() else cohort.take(np.flatnonzero(kept))
+
+
 def _check_intensity(cohort: Cohort, trained_on: TrainingCohort) -> None:
     ours = cohort.description
     for what, got, expected in (
@@ -133,9 +145,14 @@ def measure_reference(
     )
 
 
+def select_trained(cohort: Cohort, manifest: Manifest) -> Cohort:
+    """Return the slices of a training cohort that a model was trained on: its conditions, its split if there is one."""
+    return keep_taught(cohort.select(split="train") if (cohort.split == "train").any() else cohort, manifest)
+
+
 def resample_training(cohort: Cohort, manifest: Manifest) -> TrainingSlices:
-    """Return the slices a model was trained on, at its matrix: the train split if the cohort has one."""
-    trained = cohort.select(split="train") if (cohort.split == "train").any() else cohort
+    """Return the slices a model was trained on, at its matrix: of the train split if the cohort has one."""
+    trained = select_trained(cohort, manifest)
     return TrainingSlices(counts=resample_to_model(trained, manifest), condition_index=trained.condition_index)
 
 
