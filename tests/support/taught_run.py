@@ -30,7 +30,9 @@ def build_taught_run(directory: Path, *, dataset: Dataset = "A") -> RunDirectory
     generator = recalibrated(_teach(prepared), prepared.density)
     contents = averaged_contents(generator, prepared.density, prepared.basis, images_seen=STEPS * BATCH)
     save_checkpoint(run.checkpoint("best"), contents)
-    run.metrics.write_text('{"images_seen": 960, "loss": 1.0, "images_per_second": 8.0}\n', encoding="utf-8")
+    run.metrics.write_text(
+        '{"images_seen": 960, "loss": 1.0, "images_per_second": 8.0, "unix_time": 1767225600.0}\n', encoding="utf-8"
+    )
     run.set_status("finished")
     return run
 
