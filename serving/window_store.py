@@ -6,10 +6,8 @@ transaction, so that no other can judge it again or add to it. Nothing here is n
 
 import json
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -18,17 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.shared_database import SharedDatabase
 from spect.conditions import Condition
-from spect.errors import StoreError
 
 Features = Mapping[str, NDArray[np.float64]]
 Judge = Callable[[Features], list[dict[str, Any]]]
 
-_BUSY_SECONDS = 2.0  # how long a worker waits for another's transaction, which takes milliseconds
 _MODELS_KEPT = 2  # the one that answers and the one whose last requests are ending
-# IMMEDIATE takes the write lock first: a window is filled and judged by one worker alone.
-_WRITE = "BEGIN IMMEDIATE"
-_READ = "BEGIN"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS models (model TEXT PRIMARY KEY, first_seen REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS slices (
@@ -96,8 +90,12 @@ class WindowStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection: sqlite3.Connection | None = None
-        self._lock = threading.Lock()
+        self._database = SharedDatabase(
+            path,
+            schema=_SCHEMA,
+            what="the store of drift windows",
+            consequence="windows are not gathered until it is repaired or removed",
+        )
 
     def add(
         self, model: str, condition: Condition, measured: Sequence[MeasuredSlice], *, window_slices: int, judge: Judge
@@ -107,7 +105,7 @@ class WindowStore:
         A slice that lies in the window being filled, or in the last complete one, is not added again.
         """
         complete = []
-        with self._transaction() as connection:
+        with self._database.write() as connection:
             _remember_model(connection, model)
             for entry in measured:
                 if _insert(connection, model, condition, entry):
@@ -117,7 +115,7 @@ class WindowStore:
 
     def tally(self, model: str, counts: Mapping[tuple[Condition, SliceOutcome], int]) -> None:
         """Add to how many slices met which outcome."""
-        with self._transaction() as connection:
+        with self._database.write() as connection:
             connection.executemany(
                 "INSERT INTO tallies VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET slices = slices + excluded.slices",
                 [(model, str(condition), str(outcome), slices) for (condition, outcome), slices in counts.items()],
@@ -125,7 +123,7 @@ class WindowStore:
 
     def read(self, model: str) -> dict[str, ConditionState]:
         """Return how every condition of a model stands; one that nothing is known of is missing."""
-        with self._transaction(_READ) as connection:
+        with self._database.read() as connection:
             windows = _read_windows(connection, model)
             gathered = _read_gathered(connection, model)
             tallies = _read_tallies(connection, model)
@@ -138,42 +136,7 @@ class WindowStore:
 
     def close(self) -> None:
         """Let go of the file."""
-        with self._lock:
-            self._disconnect()
-
-    @contextmanager
-    def _transaction(self, begin: str = _WRITE) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                connection = self._connection or self._connect()
-                with connection:  # commits, or rolls back when an exception passes
-                    connection.execute(begin)
-                    yield connection
-            except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
-                self._disconnect()
-                raise StoreError(
-                    f"the store of drift windows {self.path} cannot be used: {error}; "
-                    "windows are not gathered until it is repaired or removed"
-                ) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Statements outside BEGIN commit by themselves; the lock above keeps threads apart.
-        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last slices, never the file
-            connection.executescript(_SCHEMA)
-        except sqlite3.Error:
-            connection.close()
-            raise
-        self._connection = connection
-        return connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._database.close()
 
 
 def _remember_model(connection: sqlite3.Connection, model: str) -> None:

@@ -157,7 +157,7 @@ def test_a_broken_file_is_one_clear_line_and_mends_when_it_is_removed(store, con
 
 
 def test_a_file_locked_by_another_is_an_error_and_not_a_wait_for_ever(store, monkeypatch) -> None:
-    monkeypatch.setattr("serving.window_store._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("serving.shared_database._BUSY_SECONDS", 0.05)
     _add(store, _slices(0, 1))
     store.close()
     other = sqlite3.connect(store.path, isolation_level=None)
