@@ -1,44 +1,38 @@
-"""Who may ask, and how much they may send: checked before any route runs."""
+"""Who may ask, and how often: checked before any route runs."""
 
-import hashlib
-import hmac
 import ipaddress
-from collections.abc import Mapping
+import logging
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.metrics import ServiceMetrics
-from serving.page import PAGE_FILES
-from serving.problems import ForbiddenError, PayloadTooLargeError, TokenError, find_kind, to_response
+from serving.page_files import PAGE_FILES
+from serving.problems import ForbiddenError, TokenError, TryLaterError, find_kind, to_response
+from serving.quota_store import QuotaStore
+from serving.quotas import Allowance, attach_allowance
 from serving.settings import ServiceSettings
-from spect.errors import SynspectError
+from serving.tokens import Token, Tokens
+
+log = logging.getLogger(__name__)
 
 # Probes carry no token and learn nothing but alive or ready.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz"})
 # Files of this package that hold no data: the page must load before it can ask for a token.
 STATIC_PATHS = frozenset({"/", "/docs", "/openapi.json", *(f"/page/{name}" for name in PAGE_FILES)})
-_DEFAULT_BODY_BYTES = 64 * 2**10
-
-SECURITY_HEADERS: Mapping[str, str] = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-    "X-Synspect-Notice": "synthetic, research use only",
-}
+# A proxy sets them: whoever asked it is somewhere else, wherever the proxy itself stands. uvicorn, told to trust one
+# (FORWARDED_ALLOW_IPS), even takes the peer's address from them.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 
 
 class AccessGuard:
-    """Lets in whoever the settings let in; everybody else gets 401 or 403 and the name of the setting."""
+    """Lets in whoever the settings let in, as often as they may; everybody else gets 401, 403 or 429 and the reason."""
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings, metrics: ServiceMetrics) -> None:
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, quotas: QuotaStore, metrics: ServiceMetrics) -> None:
         self._app = app
-        self._settings = settings
+        self._tokens = settings.read_tokens()
+        self._allow_anonymous = settings.allow_anonymous
+        self._quotas = quotas
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,26 +40,83 @@ class AccessGuard:
         if scope["type"] != "http":
             return
         try:
-            self._check(scope)
-        except (TokenError, ForbiddenError) as error:
+            allowance = Allowance(self._check(scope), self._quotas)
+            await allowance.take_request()
+        except (TokenError, ForbiddenError, TryLaterError) as error:
             self._metrics.count_rejection(find_kind(error).name)
             await to_response(error)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        attach_allowance(scope, allowance)
+        await self._pass_on(scope, receive, send, allowance)
 
-    def _check(self, scope: Scope) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, allowance: Allowance) -> None:
+        status: int | None = None
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception:
+            await allowance.settle(None)
+            raise
+        await allowance.settle(status)
+
+    def _check(self, scope: Scope) -> Token | None:
+        """Return whose token a request carries, None where none is asked for."""
         path = scope["path"]
-        if path in OPEN_PATHS:
-            return
-        if self._settings.token_sha256 is not None:
-            if path not in STATIC_PATHS:
-                _check_token(Headers(scope=scope).get("authorization"), self._settings.token_sha256)
-            return
-        if not (self._settings.allow_anonymous or is_loopback(scope)):
-            raise ForbiddenError(
-                "only this machine is served while no token is set; set SYNSPECT_TOKEN_SHA256 to the sha256 of a "
-                "bearer token, or SYNSPECT_ALLOW_ANONYMOUS=true to serve everybody"
-            )
+        if path in OPEN_PATHS or (self._tokens and path in STATIC_PATHS):
+            return None
+        if self._tokens:
+            return _check_token(Headers(scope=scope).get("authorization"), self._tokens)
+        if not self._allow_anonymous:
+            _check_local(scope)
+        return None
+
+
+def warn_if_open(settings: ServiceSettings) -> None:
+    """Say in the log that everybody is served, where that is so."""
+    if settings.allow_anonymous and not settings.read_tokens():
+        log.warning("SYNSPECT_ALLOW_ANONYMOUS is true and no token is set: everybody who reaches this port is served")
+
+
+def _check_token(header: str | None, tokens: Tokens) -> Token:
+    scheme, _, presented = (header or "").partition(" ")
+    if scheme.lower() != "bearer" or not presented.strip():
+        raise TokenError("a bearer token is needed; send it as Authorization: Bearer TOKEN")
+    token = tokens.find(presented.strip())
+    if token is None:
+        raise TokenError("the bearer token is none of those whose sha256 this service knows; ask who runs it for one")
+    return token
+
+
+def _check_local(scope: Scope) -> None:
+    """Refuse whoever is not, or may not be, a program of this machine that asks for this machine."""
+    headers = Headers(scope=scope)
+    if not is_loopback(scope) or any(name in headers for name in _FORWARDED):
+        raise ForbiddenError(
+            "only this machine is served while no token is set; set SYNSPECT_TOKEN_SHA256 to the sha256 of a bearer "
+            "token or SYNSPECT_TOKENS_FILE to a file of several, or SYNSPECT_ALLOW_ANONYMOUS=true to serve everybody"
+        )
+    if not _names_this_machine(headers.get("host", "")):
+        raise ForbiddenError(
+            "while no token is set this machine is served under localhost or its address alone, not under the Host of "
+            "this request, which a web page can point here; use http://127.0.0.1, or set SYNSPECT_TOKEN_SHA256"
+        )
+
+
+def _names_this_machine(host: str) -> bool:
+    """Whether a Host is an address, localhost, or missing: a page that was led here has the name of its own site."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    name = name.strip("[]").rstrip(".").lower()
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in {"", "localhost"} or name.endswith(".localhost")
+    return True
 
 
 def is_loopback(scope: Scope) -> bool:
@@ -79,66 +130,3 @@ def is_loopback(scope: Scope) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
-
-
-def _check_token(header: str | None, expected_sha256: str) -> None:
-    scheme, _, token = (header or "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise TokenError("a bearer token is needed; send it as Authorization: Bearer TOKEN")
-    digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest()
-    if not hmac.compare_digest(digest, expected_sha256):
-        raise TokenError("the bearer token is not the one whose sha256 is in SYNSPECT_TOKEN_SHA256")
-
-
-class BodyLimit:
-    """Refuses bodies that are too long: by their Content-Length, and by counting what really comes in."""
-
-    def __init__(self, app: ASGIApp, upload_paths: frozenset[str], max_upload_bytes: int) -> None:
-        self._app = app
-        self._upload_paths = upload_paths
-        self._max_upload_bytes = max_upload_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on with a counting `receive`."""
-        limit = self._max_upload_bytes if scope["path"] in self._upload_paths else _DEFAULT_BODY_BYTES
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            if received == 0:
-                _check_length(Headers(scope=scope).get("content-length"), limit)
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise _too_large(f"more than {limit}", limit)
-            return message
-
-        await self._app(scope, counted, send)
-
-
-def _check_length(declared: str | None, limit: int) -> None:
-    if declared is not None and declared.isdigit() and int(declared) > limit:
-        raise _too_large(declared, limit)
-
-
-def _too_large(got: str, limit: int) -> SynspectError:
-    return PayloadTooLargeError(f"the body has {got} bytes, this route reads at most {limit}; send less at a time")
-
-
-class SecurityHeaders:
-    """Adds the headers that keep a browser from doing more with an answer than showing it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and add the headers to its answer."""
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
-                present = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(pair for pair in added if pair[0] not in present)]
-            await send(message)
-
-        await self._app(scope, receive, with_headers)

@@ -13,7 +13,6 @@ from spect.conditions import ABSENT_REASON, CONDITIONS, Condition, Level, Patter
 from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS
 from spect.formats.npz import NOTICE
 from spect.formats.writer import NAMES
-from spect.quantify import Quantities
 from spect.sampling import MAX_SEED
 
 
@@ -86,27 +85,6 @@ class ModelAnswer(_Answer):
     card: str
 
 
-class SliceQuantities(_Answer):
-    """What was measured of one slice."""
-
-    mean_counts: float
-    left_right_ratio: float
-    mask_fraction: float
-    mean_counts_in_mask: float
-    outline_area_mm2: float
-    midline_angle_deg: float
-    midline_shift_mm: float
-
-
-class QuantifyAnswer(_Answer):
-    """Answer of POST /v1/quantify."""
-
-    slices: tuple[SliceQuantities, ...]
-    pixel_spacing_mm: float
-    pixel_spacing_source: Literal["file", "field", "assumed"]  # "field": the form's; "assumed": a field of 256 mm
-    notes: tuple[str, ...] = ()
-
-
 def describe_conditions(model: ServedModel) -> ConditionsAnswer:
     """Say what can be asked of a model."""
     density = model.bundle.manifest.density()
@@ -153,10 +131,3 @@ def describe_model(model: ServedModel) -> ModelAnswer:
         manifest=manifest.model_dump(mode="json"),
         card=model.bundle.card,
     )
-
-
-def list_quantities(quantities: Quantities) -> tuple[SliceQuantities, ...]:
-    """Turn columns of measurements (n,) into one record a slice."""
-    columns = {name: getattr(quantities, name).tolist() for name in SliceQuantities.model_fields}
-    rows = zip(*columns.values(), strict=True)
-    return tuple(SliceQuantities.model_validate(dict(zip(columns, row, strict=True))) for row in rows)

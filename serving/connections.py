@@ -5,12 +5,17 @@ stops reading an answer, would keep its connection for ever, and with it a file 
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import ClassVar
 
 import h11
 import uvicorn.config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from serving.problems import HTTP_REASONS, problem_response
+from serving.security_headers import SECURITY_HEADERS
+
+_NOT_HTTP = "what was sent is no HTTP/1.1 request that can be read; check the request line, the headers and the lengths"
 _LEAST_BYTES = 64 * 2**10  # that a reader takes in each period while more is waiting for it
 
 
@@ -37,6 +42,24 @@ class BoundedConnection(H11Protocol):
         super().on_response_complete()
         if self.conn.their_state is h11.SEND_BODY:
             self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 — uvicorn's words stay out of the answer
+        """Answer what is no HTTP like any other problem, unless an answer has begun."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            status = HTTPStatus.BAD_REQUEST
+            problem = problem_response(status, HTTP_REASONS[status], _NOT_HTTP, SECURITY_HEADERS)
+            headers = [*problem.raw_headers, (b"connection", b"close")]
+            for event in (
+                h11.Response(status_code=status.value, headers=headers, reason=status.phrase.encode()),
+                h11.Data(data=bytes(problem.body)),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        """Upgrade to nothing: there is no WebSocket here, and HTTP lets a server go on as if it had not been asked."""
+        return False
 
     def pause_writing(self) -> None:
         """Begin to watch the reader: more is unsent than the socket takes."""

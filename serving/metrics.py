@@ -23,22 +23,22 @@ MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 OTHER_ROUTE = "other"  # every path that is not served: paths are the client's to invent, labels are not
 
 # Routes with the statuses that each is expected to give: touched at start, so that rate() sees the first increment.
-_GUARDED = (401, 403, 405, 500)  # of every route that asks who is there and works for the answer
+_GUARDED = (401, 403, 405, 429, 500, 503)  # of every route that asks who is there and works for the answer
 ROUTE_STATUSES: Mapping[str, tuple[int, ...]] = {
-    "/v1/slices": (200, 400, 406, 413, 415, 422, 429, 499, 503, 504, *_GUARDED),
-    "/v1/quantify": (200, 400, 413, 415, 422, 503, 504, *_GUARDED),
-    "/v1/conditions": (200, 503, *_GUARDED),
-    "/v1/model": (200, 503, *_GUARDED),
-    "/v1/drift": (200, 503, *_GUARDED),
-    "/v1/drift/check": (200, 400, 406, 413, 415, 422, 503, 504, *_GUARDED),
-    "/": (200,),
-    "/page": (200,),
-    "/docs": (200,),
-    "/openapi.json": (200,),
+    "/v1/slices": (200, 400, 406, 413, 415, 422, 499, 504, *_GUARDED),
+    "/v1/quantify": (200, 400, 413, 415, 422, 499, 504, *_GUARDED),
+    "/v1/conditions": (200, *_GUARDED),
+    "/v1/model": (200, *_GUARDED),
+    "/v1/drift": (200, *_GUARDED),
+    "/v1/drift/check": (200, 400, 406, 413, 415, 422, 499, 504, *_GUARDED),
+    "/": (200, 403),
+    "/page": (200, 403),
+    "/docs": (200, 403),
+    "/openapi.json": (200, 403),
     "/livez": (200,),
     "/healthz": (200,),
     "/readyz": (200, 503),
-    "/metrics": (200, 401, 403),
+    "/metrics": (200, *_GUARDED),
     OTHER_ROUTE: (404,),
 }
 # By the service itself, by the framework that parses requests, and by clients that went away.

@@ -9,26 +9,7 @@ from typing import Any
 from starlette.responses import HTMLResponse, Response
 
 from serving.openapi import build_openapi
-
-# page.js is loaded by the page and loads the other modules.
-_MODULES = (
-    "card",
-    "colours",
-    "dom",
-    "drift",
-    "model",
-    "npz",
-    "page",
-    "reference",
-    "service",
-    "slices",
-    "throughput",
-)
-PAGE_FILES = {
-    "index.html": "text/html; charset=utf-8",
-    "page.css": "text/css; charset=utf-8",
-    **{f"{name}.js": "text/javascript; charset=utf-8" for name in _MODULES},
-}
+from serving.page_files import PAGE_FILES
 
 
 @cache

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from serving.security_headers import SECURITY_HEADERS
 from spect.errors import (
     BundleError,
     ConditionError,
@@ -65,6 +66,14 @@ class OverloadedError(TryLaterError):
     """More slices wait than the service holds."""
 
 
+class RateError(TryLaterError):
+    """A token asks more often than it may."""
+
+
+class QuotaError(TryLaterError):
+    """A token has had its slices of the day."""
+
+
 class NotReadyError(TryLaterError):
     """No valid bundle is loaded."""
 
@@ -95,6 +104,8 @@ KINDS: tuple[tuple[type[SynspectError], Kind], ...] = (
     (SlicesError, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "slices")),
     (IntensityError, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "slices")),
     (QuantificationError, Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "slices")),
+    (RateError, Kind(HTTPStatus.TOO_MANY_REQUESTS, "rate")),
+    (QuotaError, Kind(HTTPStatus.TOO_MANY_REQUESTS, "quota")),
     (OverloadedError, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded")),
     (NotReadyError, Kind(HTTPStatus.SERVICE_UNAVAILABLE, "not_ready")),
     (DeadlineError, Kind(HTTPStatus.GATEWAY_TIMEOUT, "deadline")),
@@ -125,10 +136,15 @@ def find_http_reason(status: int) -> str:
     return HTTP_REASONS.get(status) or HTTPStatus(status).name.lower()
 
 
+def problem_type(name: str) -> str:
+    """Return the URI of a problem's name."""
+    return f"urn:synspect:problem:{name}"
+
+
 def problem_response(status: int, name: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """Build the response of one problem."""
     body = {
-        "type": f"urn:synspect:problem:{name}",
+        "type": problem_type(name),
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
@@ -174,5 +190,8 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def answer_unexpected(_request: Request, _error: Exception) -> Response:
-    """Answer what nobody foresaw: the traceback goes to the log, never to the client."""
-    return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", _UNEXPECTED)
+    """Answer what nobody foresaw: the traceback goes to the log, never to the client.
+
+    Starlette sends this from outside of every middleware.
+    """
+    return problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", _UNEXPECTED, SECURITY_HEADERS)

@@ -3,24 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from registry.bundle.served_model import ServedModel
-from serving.access import AccessGuard, BodyLimit, SecurityHeaders
-from serving.answers import QuantifyAnswer, describe_conditions, describe_model, list_quantities
-from serving.drift_answers import DriftCheckAnswer
+from serving.access import AccessGuard
+from serving.answers import describe_conditions, describe_model
+from serving.body_limit import BodyLimit
 from serving.encode import choose_format, choose_media_type, is_streamed
 from serving.metrics import CONTENT_TYPE
 from serving.openapi import build_openapi
-from serving.page import PAGE_FILES, docs_page, page_file
+from serving.page import docs_page, page_file
+from serving.page_files import PAGE_FILES
 from serving.problems import (
     DeadlineError,
     UnsupportedMediaTypeError,
@@ -30,16 +30,15 @@ from serving.problems import (
     find_http_reason,
     find_kind,
 )
+from serving.quotas import find_allowance
 from serving.schemas import Order, parse_order
+from serving.security_headers import SecurityHeaders
 from serving.streaming import StreamedAnswer
 from serving.timing import ClientGoneError, RequestTimes, finish_unless_gone
-from serving.uploads import Upload, read_upload, receive_upload, to_scan_set
+from serving.uploads import receive_upload
 from serving.worker import Worker
 from spect.errors import SynspectError
-from spect.formats.drift_png import drift_check_png
 from spect.formats.writer import FORMATS
-from spect.quantify import quantify
-from spect.scan_check import check_scans
 
 UPLOAD_PATHS = frozenset({"/v1/quantify", "/v1/drift/check"})
 _JSON, _PNG = "application/json", "image/png"
@@ -78,13 +77,14 @@ def build_app(worker: Worker) -> Starlette:
         middleware=[
             Middleware(RequestTimes, metrics=metrics),
             Middleware(SecurityHeaders),
-            Middleware(AccessGuard, settings=settings, metrics=metrics),
+            Middleware(AccessGuard, settings=settings, quotas=worker.quotas, metrics=metrics),
             Middleware(BodyLimit, upload_paths=UPLOAD_PATHS, max_upload_bytes=settings.max_upload_bytes),
         ],
         lifespan=_lifespan,
         exception_handlers={
             SynspectError: _answer_and_count,
             HTTPException: _answer_http_and_count,
+            ClientDisconnect: _note_gone,
             Exception: answer_unexpected,
         },
     )
@@ -100,13 +100,13 @@ async def post_slices(request: Request) -> Response:
     order = parse_order(await _receive_body(request, deadline_seconds=worker.settings.deadline_seconds))
     name = choose_format(order, request.headers.get("accept"), request.query_params.get("layout"))
     model = worker.slot.current()
+    await find_allowance(request).take_slices(order.count)
     if is_streamed(order, name):
         return _stream_order(worker, model, order, name)
     try:
         return await finish_unless_gone(request, _serve_order(worker, model, order, name))
-    except ClientGoneError:
-        worker.metrics.count_rejection("abandoned")
-        return Response(status_code=_CLIENT_GONE)
+    except ClientGoneError as error:
+        return await _note_gone(request, error)
 
 
 async def _serve_order(worker: Worker, model: ServedModel, order: Order, name: str) -> Response:
@@ -151,21 +151,9 @@ async def get_model(request: Request) -> Response:
 async def post_quantify(request: Request) -> Response:
     """Measure uploaded slices."""
     worker = _worker(request)
-    limits = worker.settings
     with worker.hold_upload():
-        upload = await receive_upload(request, deadline_seconds=limits.deadline_seconds)
-        return _answer(await worker.measure(lambda: _quantify(upload, limits.max_upload_bytes)))
-
-
-def _quantify(upload: Upload, max_bytes: int) -> QuantifyAnswer:
-    slices = read_upload(upload, max_bytes=max_bytes)
-    quantities = quantify(slices.parsed.counts, pixel_spacing_mm=slices.pixel_spacing_mm)
-    return QuantifyAnswer(
-        slices=list_quantities(quantities),
-        pixel_spacing_mm=slices.pixel_spacing_mm,
-        pixel_spacing_source=slices.pixel_spacing_source,
-        notes=slices.parsed.notes,
-    )
+        upload = await receive_upload(request, deadline_seconds=worker.settings.deadline_seconds)
+        return Response(await worker.measure("quantify", upload), media_type=_JSON)
 
 
 async def get_drift(request: Request) -> Response:
@@ -181,21 +169,10 @@ async def post_drift_check(request: Request) -> Response:
     worker = _worker(request)
     media_type = choose_media_type(request.headers.get("accept"), (_JSON, _PNG))
     model = worker.slot.current()
-    limits = worker.settings
     with worker.hold_upload():
-        upload = await receive_upload(request, deadline_seconds=limits.deadline_seconds)
-        work = partial(_check_drift, upload, model, media_type, limits.max_upload_bytes)
-        return Response(await worker.measure(work), media_type=media_type)
-
-
-def _check_drift(upload: Upload, model: ServedModel, media_type: str, max_bytes: int) -> bytes:
-    check = check_scans(model.profile, to_scan_set(upload, read_upload(upload, max_bytes=max_bytes))).to_dict()
-    answer = DriftCheckAnswer.from_check(check, model_sha256=model.bundle.sha256)
-    return (
-        answer.to_json()
-        if media_type == _JSON
-        else drift_check_png(check, title=f"Uploaded scans against model {model.version}")
-    )
+        upload = await receive_upload(request, deadline_seconds=worker.settings.deadline_seconds)
+        task = "drift_check" if media_type == _JSON else "drift_picture"
+        return Response(await worker.measure(task, upload, model=model), media_type=media_type)
 
 
 async def get_page(request: Request) -> Response:
@@ -251,6 +228,12 @@ async def _answer_http_and_count(request: Request, error: Exception) -> Response
     if isinstance(error, HTTPException):
         _worker(request).metrics.count_rejection(find_http_reason(error.status_code))
     return await answer_http_exception(request, error)
+
+
+async def _note_gone(request: Request, _error: Exception) -> Response:
+    """Count a client that went away, while its body was read or its slices were made."""
+    _worker(request).metrics.count_rejection("abandoned")
+    return Response(status_code=_CLIENT_GONE)
 
 
 async def _receive_body(request: Request, *, deadline_seconds: float) -> bytes:

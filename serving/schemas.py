@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
 from serving.problems import MalformedRequestError
@@ -46,8 +47,26 @@ class MixEntry(_Body):
     mean_counts: _Positive | None = None
 
 
+# The rules of `_names_one_condition_or_a_mix`, in words of JSON Schema.
+_ONE_CONDITION: JsonDict = {
+    "required": ["level", "pattern", "count"],
+    "properties": {
+        "level": {"type": "string"},
+        "pattern": {"type": "string"},
+        "count": {"type": "integer"},
+        "mix": {"type": "null"},
+    },
+}
+_A_MIX: JsonDict = {
+    "required": ["mix"],
+    "properties": {"mix": {"type": "array"}, **{name: {"type": "null"} for name in MixEntry.model_fields}},
+}
+
+
 class SlicesRequest(_Body):
     """Body of POST /v1/slices: one condition, or a `mix` of several."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_ONE_CONDITION, _A_MIX]})
 
     level: _LevelWord | None = None
     pattern: _PatternWord | None = None

@@ -2,8 +2,8 @@
 
     bentoml serve serving.service:SynspectService
 
-The application is mounted at "/". What BentoML would answer itself (its health checks, which cannot say why they
-fail; its metrics, whose labels are the clients' raw paths) is handed to the same application.
+Every request is handed to our application, also what BentoML would answer itself: its health checks, which cannot say
+why they fail; its metrics, whose labels are the clients' raw paths; its own page and its plain-text errors.
 """
 
 import logging
@@ -14,11 +14,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.connections import bound_connections
 from serving.problems import NotReadyError, to_response
+from serving.security_headers import SecurityHeaders
 from serving.settings import load_settings
 
 _SETTINGS = load_settings()
 bound_connections(_SETTINGS.deadline_seconds)
-_BENTOML_PATHS = frozenset({"/livez", "/healthz", "/readyz", "/metrics", "/schema.json", "/docs.json"})
 
 
 class _Door:
@@ -31,22 +31,22 @@ class _Door:
         if self.app is not None:
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            await to_response(NotReadyError("the worker is starting", retry_after_seconds=1))(scope, receive, send)
+            starting = to_response(NotReadyError("the worker is starting", retry_after_seconds=1))
+            await SecurityHeaders(starting)(scope, receive, send)
 
 
 _DOOR = _Door()
 
 
-class OwnSystemPaths:
-    """Hands the paths that BentoML would answer itself to our application."""
+class OwnHttp:
+    """Hands every request to our application, those too that BentoML would answer itself: OPTIONS *, or its assets."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Choose who answers."""
-        is_ours = scope["type"] == "http" and scope["path"] in _BENTOML_PATHS
-        await (_DOOR if is_ours else self._app)(scope, receive, send)
+        await (_DOOR if scope["type"] == "http" else self._app)(scope, receive, send)
 
 
 @bentoml.service(
@@ -62,11 +62,14 @@ class SynspectService:
 
     def __init__(self) -> None:
         # Imported here, in the worker: prometheus_client chooses its storage when it is imported.
+        from serving.access import warn_if_open  # noqa: PLC0415 — imports the metrics
         from serving.metrics import ServiceMetrics, forget_dead_workers  # noqa: PLC0415 — only in a worker
         from serving.routes import build_app  # noqa: PLC0415 — imports the metrics
         from serving.worker import Worker  # noqa: PLC0415 — imports the metrics
 
         logging.getLogger("serving").setLevel(logging.INFO)
+        if bentoml.server_context.worker_index in {None, 1}:
+            warn_if_open(_SETTINGS)
         forget_dead_workers()
         self._app = build_app(Worker(_SETTINGS, ServiceMetrics()))
         self._running = AsyncExitStack()
@@ -83,4 +86,4 @@ class SynspectService:
         await self._running.aclose()
 
 
-SynspectService.add_asgi_middleware(OwnSystemPaths)  # type: ignore[attr-defined]
+SynspectService.add_asgi_middleware(OwnHttp)  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from serving.tokens import SHA256_PATTERN, Tokens, read_tokens
 from spect.errors import ConfigurationError
 
 PREFIX = "SYNSPECT_"
@@ -27,7 +28,9 @@ class ServiceSettings(BaseSettings):
         A bundle, or a directory that `synspect registry follow` keeps; None takes the bundle baked into the Bento,
         else models/reference.
     token_sha256
-        Hexadecimal sha256 of the bearer token that every request must carry; None asks for none.
+        Hexadecimal sha256 of the one bearer token that every request must carry.
+    tokens_file
+        TOML file of several tokens, each with a name and its limits, instead of that one; neither asks for a token.
     allow_anonymous
         Serve peers on other machines although no token is set.
     max_waiting_slices
@@ -42,7 +45,8 @@ class ServiceSettings(BaseSettings):
     drift_sample_every, drift_window_slices, drift_cpu_share
         One slice in this many is measured for drift; slices of a window; the share of a core for measuring.
     state_dir
-        Where the workers of one server share their windows; None keeps them beside BentoML's shared metrics.
+        Where the workers of one server share drift windows and the use of quotas; None keeps them beside BentoML's
+        shared metrics, and forgets them with the server.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", protected_namespaces=())
@@ -50,7 +54,8 @@ class ServiceSettings(BaseSettings):
     bundle_dir: Path | None = None
     workers: int = Field(default=1, ge=1, le=64)
     require_gpu: bool = False
-    token_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    token_sha256: str | None = Field(default=None, pattern=SHA256_PATTERN)
+    tokens_file: Path | None = None
     allow_anonymous: bool = False
     max_waiting_slices: int = Field(default=2 * MAX_SLICES, ge=WHOLE_SLICES)
     batch_slices: int = Field(default=32, ge=1, le=1024)
@@ -70,6 +75,10 @@ class ServiceSettings(BaseSettings):
         shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         return Path(shared).parent / "synspect" if shared else Path(tempfile.mkdtemp(prefix="synspect-"))
 
+    def read_tokens(self) -> Tokens:
+        """Return the tokens that are let in; raise `ConfigurationError` for what cannot be read or meant."""
+        return read_tokens(file=self.tokens_file, sha256=self.token_sha256)
+
     def find_bundle_dir(self) -> Path:
         """Return the directory to serve: the setting, else the baked bundle, else models/reference."""
         if self.bundle_dir is not None:
@@ -80,9 +89,11 @@ class ServiceSettings(BaseSettings):
 def load_settings() -> ServiceSettings:
     """Read the environment; raise `ConfigurationError` naming the first setting that is wrong."""
     try:
-        return ServiceSettings()
+        settings = ServiceSettings()
+        settings.read_tokens()
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "_".join(map(str, first["loc"])).upper()
         got = "" if "TOKEN" in name else f", got {first['input']!r}"
         raise ConfigurationError(f"{name}: {first['msg']}{got}") from None
+    return settings

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.metrics import OTHER_ROUTE, ServiceMetrics
-from serving.page import PAGE_FILES
+from serving.page_files import PAGE_FILES
 
 Result = TypeVar("Result")
 

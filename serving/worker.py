@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,12 +16,15 @@ from serving.drift_gauges import DriftGauges
 from serving.drift_monitor import DriftMonitor
 from serving.drift_sample import MonitorSettings
 from serving.encode import describe_answer, describe_generated, digest_of
+from serving.measuring_process import MeasuringProcess
 from serving.metrics import ServiceMetrics
-from serving.problems import OverloadedError
+from serving.problems import DeadlineError, OverloadedError
+from serving.quota_store import QuotaStore
 from serving.schemas import NO_TARGETS, Order, Portion
 from serving.settings import ServiceSettings
 from serving.streaming import Parts, write_parts
 from serving.swap import ModelSlot
+from serving.uploads import Upload
 from spect.cores import count_cores
 from spect.errors import InvalidOutputError, QuantificationError
 from spect.finishing import finish_batch
@@ -31,7 +35,12 @@ from spect.slices import Counts, SyntheticBatch
 log = logging.getLogger(__name__)
 
 WINDOWS_NAME = "windows.sqlite"
+QUOTAS_NAME = "quotas.sqlite"
 _MAX_UPLOADS = 4  # being received, waiting or measured: each may hold thousands of slices
+# Address space of the process that measures: interpreter, libraries and what they map without using it; and how many
+# copies of the longest upload parsing and measuring may hold at once.
+_MEASURING_BYTES = 2 * 2**30
+_COPIES = 6
 
 Result = TypeVar("Result")
 
@@ -51,8 +60,10 @@ class Worker:
         self.settings = settings
         self.metrics = metrics
         threads = max(count_cores() // settings.workers, 1)
+        state_dir = settings.find_state_dir()
+        self.quotas = QuotaStore(state_dir / QUOTAS_NAME)
         self.monitor = DriftMonitor(
-            store=settings.find_state_dir() / WINDOWS_NAME,
+            store=state_dir / WINDOWS_NAME,
             metrics=metrics,
             settings=MonitorSettings(
                 sample_every=settings.drift_sample_every,
@@ -75,6 +86,7 @@ class Worker:
         )
         self._encoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="encode")
         self._measurer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure")
+        self.measuring = MeasuringProcess(memory_bytes=_MEASURING_BYTES + _COPIES * settings.max_upload_bytes)
         self._uploads = 0
         self._watch: asyncio.Task[None] | None = None
 
@@ -93,8 +105,10 @@ class Worker:
             await asyncio.gather(self._watch, return_exceptions=True)
         self.batcher.close()
         await asyncio.to_thread(self.monitor.close)
+        self.quotas.close()
         self._encoders.shutdown(wait=False, cancel_futures=True)
         self._measurer.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self.measuring.close)
 
     async def make(self, model: ServedModel, order: Order) -> SyntheticBatch:
         """Make the slices of an order, as generated, with one model."""
@@ -146,9 +160,31 @@ class Worker:
         finally:
             self._uploads -= 1
 
-    async def measure(self, work: Callable[[], Result]) -> Result:
-        """Run a measurement of uploaded slices, one at a time, in a place that `hold_upload` gave."""
-        return await self._run(self._measurer, work)
+    async def measure(self, task: str, upload: Upload, *, model: ServedModel | None = None) -> bytes:
+        """Have a task of `serving.measuring` done, one at a time, in a place that `hold_upload` gave.
+
+        It is given up where it is not done within the deadline, the wait for its turn included.
+        """
+        ends_at = time.monotonic() + self.settings.deadline_seconds
+        return await self._run(self._measurer, partial(self._measure, task, upload, model, ends_at))
+
+    def _measure(self, task: str, upload: Upload, model: ServedModel | None, ends_at: float) -> bytes:
+        seconds = ends_at - time.monotonic()
+        if seconds <= 0:
+            raise DeadlineError("other uploads were measured until the time of this one was up; ask again")
+        about = {} if model is None else {"model_sha256": model.bundle.sha256, "model_version": model.version}
+        return self.measuring.run(
+            {
+                "name": task,
+                "max_bytes": self.settings.max_upload_bytes,
+                "pixel_spacing_mm": upload.pixel_spacing_mm,
+                "fields": upload.fields,
+                **about,
+            },
+            upload.content,
+            b"" if model is None else model.profile.to_json(),
+            seconds=seconds,
+        )
 
     async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(pool, work)

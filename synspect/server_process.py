@@ -173,7 +173,7 @@ def _environment(options: ServerOptions, home: Path) -> dict[str, str]:
         "SYNSPECT_BUNDLE_DIR": str(options.bundle_dir.absolute()),
         "SYNSPECT_WORKERS": str(options.workers),
         "SYNSPECT_REQUIRE_GPU": str(options.require_gpu).lower(),
-        "SYNSPECT_STATE_DIR": str(home / "state"),
+        "SYNSPECT_STATE_DIR": os.environ.get("SYNSPECT_STATE_DIR") or str(home / "state"),
         # Threads of numerical libraries outside ONNX Runtime: a measurement is small, more would only compete.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",

@@ -5,12 +5,13 @@ import hashlib
 import pytest
 from starlette.types import Scope
 
-from serving.access import is_loopback
-from serving.settings import load_settings
+from serving.access import is_loopback, warn_if_open
+from serving.settings import ServiceSettings, load_settings
 from spect.errors import ConfigurationError
 
 TOKEN = "correct horse"  # noqa: S105 — of these tests alone
 TOKEN_SHA256 = hashlib.sha256(TOKEN.encode()).hexdigest()
+LOOPBACK = ("127.0.0.1", 50000)
 ELSEWHERE = ("192.0.2.7", 40000)
 
 
@@ -21,6 +22,45 @@ def test_another_machine_is_refused_while_no_token_is_set(open_client) -> None:
         assert response.status_code == 403
         assert "SYNSPECT_TOKEN_SHA256" in response.json()["detail"]
     assert remote.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "Via"])
+def test_who_comes_through_a_proxy_is_not_this_machine(open_client, name: str) -> None:
+    for peer in (LOOPBACK, ELSEWHERE):  # uvicorn may have taken the peer's address from the header, or not
+        refused = open_client(peer=peer).get("/v1/model", headers={name: "127.0.0.1"})
+        assert refused.status_code == 403
+        assert "SYNSPECT_TOKEN_SHA256" in refused.json()["detail"]
+    carried = {name: "127.0.0.1", "Authorization": f"Bearer {TOKEN}"}
+    assert open_client(token_sha256=TOKEN_SHA256).get("/v1/model", headers=carried).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:3000", 200),
+        ("localhost", 200),
+        ("LOCALHOST.:3000", 200),
+        ("synspect.localhost:3000", 200),
+        ("[::1]:3000", 200),
+        ("192.0.2.7:3000", 200),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example:3000", 403),
+        ("localhost.evil.example", 403),
+    ],
+)
+def test_a_web_page_cannot_lead_a_browser_here_under_its_own_name(open_client, host: str, status: int) -> None:
+    assert open_client().get("/v1/model", headers={"Host": host}).status_code == status
+    assert open_client(allow_anonymous=True).get("/v1/model", headers={"Host": host}).status_code == 200
+
+
+def test_that_everybody_is_served_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    for settings in ({}, {"allow_anonymous": True, "token_sha256": TOKEN_SHA256}):
+        warn_if_open(ServiceSettings.model_validate(settings))
+    assert caplog.text == ""
+    warn_if_open(ServiceSettings(allow_anonymous=True))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "everybody who reaches this port is served" in record.getMessage()
 
 
 def test_everybody_is_served_where_that_is_set(open_client) -> None:

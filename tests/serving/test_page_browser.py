@@ -273,7 +273,7 @@ def test_a_token_is_asked_for_where_the_service_wants_one(
         expect(page.get_by_role("alert")).to_contain_text("a bearer token is needed")
         page.get_by_label("Token").fill("wrong")
         page.get_by_label("Token").press("Tab")
-        expect(page.get_by_role("alert")).to_contain_text("not the one")
+        expect(page.get_by_role("alert")).to_contain_text("none of those")
         page.get_by_label("Token").fill(TOKEN)
         page.get_by_label("Token").press("Tab")
         shown_at(page, "BG unilateral, seed 0, slices 0 to 11")

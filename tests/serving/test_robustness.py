@@ -97,7 +97,7 @@ def open_socket(server: ServerProcess, *, receive_buffer: int | None = None) -> 
 
 def request_bytes(**asked: object) -> bytes:
     body = json.dumps({**ASKED, **asked}).encode()
-    head = "POST /v1/slices HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = "POST /v1/slices HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
