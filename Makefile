@@ -47,7 +47,7 @@ check: $(VENV)/.installed-dev  ## lint, types, import contracts, Dockerfile, sec
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/bandit --quiet --severity-level medium --recursive --configfile pyproject.toml spect cohort registry training serving synspect
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml spect cohort registry training serving synspect
 	$(BIN)/hadolint Dockerfile
 
 format: $(VENV)/.installed-dev  ## put the code into its standard form

@@ -1,0 +1,81 @@
+"""The description of the API holds what the service's own tables hold: it cannot tell another story than they do."""
+
+import json
+
+import pytest
+
+from serving.encode import FORMATS
+from serving.metrics import OTHER_ROUTE, ROUTE_STATUSES
+from serving.openapi import build_openapi
+from serving.openapi_answers import NOT_DESCRIBED
+from serving.problems import HTTP_REASONS, KINDS, MEDIA_TYPE, problem_type
+from serving.schemas import parse_order
+from tests.support.asgi_client import AsgiClient
+
+DOCUMENT = build_openapi()
+OPERATIONS = [
+    (path, method, operation) for path, item in DOCUMENT["paths"].items() for method, operation in item.items()
+]
+
+
+def test_every_route_and_method_is_described(client: AsgiClient) -> None:
+    served = {(route.path, method.lower()) for route in client.app.routes for method in route.methods - {"HEAD"}}
+    assert {(path, method) for path, method, _ in OPERATIONS} == served
+
+
+def test_every_status_that_a_route_is_counted_by_is_described() -> None:
+    described = {path.removesuffix("/{name}"): operation["responses"] for path, _, operation in OPERATIONS}
+    assert set(described) == set(ROUTE_STATUSES) - {OTHER_ROUTE}
+    for route, responses in described.items():
+        told = {int(status) for status in responses}
+        assert set(ROUTE_STATUSES[route]) - NOT_DESCRIBED == told - ({404} if route == "/page" else set())
+
+
+def test_every_kind_of_problem_has_its_status_and_its_type_described() -> None:
+    problem = DOCUMENT["components"]["schemas"]["Problem"]["properties"]
+    names = {kind.name for _, kind in KINDS} | set(HTTP_REASONS.values())
+    assert set(problem["type"]["enum"]) == {problem_type(name) for name in names}
+    assert {int(kind.status) for _, kind in KINDS} | {int(status) for status in HTTP_REASONS} <= set(
+        problem["status"]["enum"]
+    )
+
+
+@pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
+def test_every_problem_is_described_by_an_example_that_could_be_one(path: str, method: str, operation: dict) -> None:
+    schema = DOCUMENT["components"]["schemas"]["Problem"]["properties"]
+    for status, answer in operation["responses"].items():
+        assert answer["headers"]["X-Synspect-Notice"]["required"], (path, method)
+        if status == "200":
+            continue
+        (media_type,) = answer["content"]
+        example = answer["content"][media_type]["example"]
+        assert media_type == MEDIA_TYPE
+        assert example["status"] == int(status)
+        assert example["type"] in schema["type"]["enum"]
+        assert ("Retry-After" in answer["headers"]) == (status in {"429", "503"})
+        assert ("WWW-Authenticate" in answer["headers"]) == (status == "401")
+
+
+def test_every_format_is_described_and_every_header_of_slices_is_sent(client: AsgiClient) -> None:
+    answer = DOCUMENT["paths"]["/v1/slices"]["post"]["responses"]["200"]
+    assert set(answer["content"]) == {known.media_type for known in FORMATS.values()}
+    sent = client.post("/v1/slices", json={"level": "COR", "pattern": "normal", "count": 1}).headers
+    assert {name for name in answer["headers"] if name in sent} == set(answer["headers"])
+    assert {name for name in sent if name.startswith("x-synspect-")} <= {name.lower() for name in answer["headers"]}
+
+
+def test_every_example_of_a_body_can_be_served(client: AsgiClient) -> None:
+    examples = DOCUMENT["paths"]["/v1/slices"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    assert len(examples) == 2
+    for example in examples.values():
+        order = parse_order(json.dumps(example["value"]).encode())
+        response = client.post("/v1/slices", json=example["value"])
+        assert (response.status_code, order.count) == (200, 4)
+
+
+def test_a_token_is_asked_for_where_the_description_says_so(open_client) -> None:
+    guarded = open_client(token_sha256="0" * 64)
+    for path, method, operation in OPERATIONS:
+        is_open = operation.get("security") == []
+        status = guarded.request(method.upper(), path.replace("{name}", "page.css")).status_code
+        assert (status != 401) == is_open, path
