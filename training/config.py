@@ -82,6 +82,8 @@ class TrainingConfig:
     # The average's mean slices are brought to those of the training slices (training.mean_slice): a probe told slices
     # of 80,000 images by a mottle that all of them shared.
     corrects_mean_slices: bool = True
+    # And the power of each wavelength to that of training (training.spectrum): the finest waves had up to six times it.
+    corrects_spectrum: bool = True
     # The released checkpoint: the best by the selection patients, or the last one.
     kept_checkpoint: Literal["best", "last"] = "best"
 
@@ -200,6 +202,7 @@ BEFORE: Mapping[str, Any] = {
     "adam_beta2": 0.99,
     "reconstruction": "augmented",
     "corrects_mean_slices": False,
+    "corrects_spectrum": False,
     "kept_checkpoint": "best",
     "brightness": 0.0,
     "contrast": 0.0,

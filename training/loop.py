@@ -18,10 +18,10 @@ from spect.sampling import GeneratorInputs, draw_inputs
 from spect.slices import Counts
 from training.averaging import recalibrated, start_averaging
 from training.batches import BatchSource
+from training.calibration import TrainingStatistics, calibrate_output
 from training.checkpoint import averaged_contents, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig
 from training.devices import any_device, check_alike, check_devices, on_first
-from training.mean_slice import MeanSlices, correct_mean_slices
 from training.networks import Generator, build_networks
 from training.prepare import Prepared
 from training.quantities import DifferentiableQuantifier, emphasis_by_condition
@@ -78,7 +78,7 @@ class TrainingLoop:
         emphasis = torch.from_numpy(emphasis_by_condition(prepared.density)).to(fabric.device)
         self._stepper = Stepper(fabric, config, quantifier, emphasis)
         self._judge = SelectionJudge(prepared, config)
-        self._mean_slices = MeanSlices.of(prepared.slices.model_images[:, 0].numpy(), prepared.slices.condition)
+        self._training = TrainingStatistics.of(prepared.slices.model_images[:, 0].numpy(), prepared.slices.condition)
         self._watch = Watch(config)
         self._grid_inputs = _grid_inputs(prepared, config)
         self._sums = _RunningMeans()
@@ -209,8 +209,13 @@ class TrainingLoop:
 
     def _validate(self, tracker: RunTracker) -> float:
         generator = recalibrated(self.networks.averaged, self._prepared.density)
-        if self._config.corrects_mean_slices:
-            correct_mean_slices(generator, self._mean_slices, self._prepared.density)
+        calibrate_output(
+            generator,
+            self._training,
+            self._prepared.density,
+            spectrum=self._config.corrects_spectrum,
+            mean_slices=self._config.corrects_mean_slices,
+        )
         values = self._judge.judge(generator)
         reported = {f"selection/{name}": value for name, value in values.items()} | {UNIX_TIME: time.time()}
         tracker.log(reported, at=self.images_seen)

@@ -1,4 +1,4 @@
-"""Bring the mean synthetic slice of each condition to that of the training slices, when an average is made ready.
+"""What brings the mean synthetic slice of each condition to that of the training slices.
 
 A generator lays part of its texture at the same places of every slice. Each slice looks right by itself, and the
 discriminator, which sees it shifted and enlarged, cannot tell; the mean of some hundred slices shows a mottle that no
@@ -10,19 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage
-import torch
 from numpy.typing import NDArray
 
 from spect.conditions import CONDITIONS
-from spect.density import QuantityDensity
 from spect.slices import FIELD_MM
-from training.networks import Generator
 from training.principal import LEVELS, level_of_condition
-from training.quantities import draw_quantities
 
-PER_CONDITION = 512  # synthetic slices: their mean is surer than that of the training slices
-BATCH = 64
-SEED = 20_221_106  # fixed: a generator has one correction
 # What tells patterns apart is no finer than a territory (sigma). Finer detail is shared by the patterns of a level: a
 # few dozen slices of one of them would bring in more noise of their own than they take away.
 PATTERN_SIGMA_MM = 12.0
@@ -47,35 +40,15 @@ class MeanSlices:
         return cls(model_images=means, slices=np.bincount(condition, minlength=len(CONDITIONS)))
 
 
-@torch.no_grad()
-def correct_mean_slices(generator: Generator, expected: MeanSlices, density: QuantityDensity) -> None:
-    """Set the correction of a generator in eval mode, in place, so that its mean slices are the expected ones.
+def compute_mean_correction(expected: MeanSlices, found: NDArray[np.float32]) -> Maps:
+    """Return what brings the mean slices found (conditions, m, m) to those expected, to be added to every image.
 
-    It is added to every image, after the tanh: before it, it would weigh on the middle greys most.
+    Before the tanh it would weigh on the middle greys most: that brought the components' means together as well, but
+    not the fine detail. A condition without slices gets nothing.
     """
-    generator.mean_correction.zero_()
-    error = np.zeros(expected.model_images.shape)
-    rng = np.random.default_rng(SEED)
-    for index in np.flatnonzero(expected.slices):
-        error[index] = expected.model_images[index] - _mean_synthetic(generator, int(index), density, rng)
-    correction = _leave_flow(_share_detail(error, expected.slices), expected).astype(np.float32)
-    generator.mean_correction.copy_(torch.from_numpy(correction)[:, None])
-
-
-def _mean_synthetic(
-    generator: Generator, index: int, density: QuantityDensity, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Mean model image (m, m) of slices of one condition."""
-    device = generator.mean_correction.device
-    condition = np.full(BATCH, index)
-    total = torch.zeros(generator.matrix, generator.matrix, dtype=torch.float64)
-    for _ in range(PER_CONDITION // BATCH):
-        latents = rng.standard_normal((BATCH, generator.input_latents)).astype(np.float32)
-        inputs = (latents, condition, draw_quantities(density, condition, rng))
-        made = generator(*(torch.from_numpy(values).to(device) for values in inputs))
-        total += made[:, 0].double().sum(dim=0).cpu()
-    mean: NDArray[np.float64] = (total / PER_CONDITION).numpy()
-    return mean
+    error = expected.model_images.astype(np.float64) - found
+    error[expected.slices == 0] = 0
+    return _leave_flow(_share_detail(error, expected.slices), expected)
 
 
 def _share_detail(error: Maps, slices: NDArray[np.int64]) -> Maps:

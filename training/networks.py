@@ -23,6 +23,7 @@ from training.blocks import (
     append_group_deviation,
 )
 from training.config import TrainingConfig
+from training.output_correction import OutputCorrection
 
 # Channels at each resolution, in units of the width (SCIENCE.md section 5).
 CHANNELS = {4: 8, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1}
@@ -84,10 +85,8 @@ def _embedding(config: TrainingConfig) -> nn.Module:
 class Generator(nn.Module):
     """Latents, a condition and quantities to one model image.
 
-    In eval mode an image depends on its own row only: batch norms use their stored statistics.
+    In eval mode an image depends on its own row only, batch norms using their stored statistics, and is corrected.
     """
-
-    mean_correction: Tensor  # (conditions, 1, m, m)
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
@@ -118,9 +117,7 @@ class Generator(nn.Module):
             }
         )
         self.to_image = layers.conv(CHANNELS[config.matrix] * width, 1, 3, padding=1)
-        # Set by `training.mean_slice` when an average is made ready; nothing while the network learns.
-        self.register_buffer("mean_correction", torch.zeros(len(CONDITIONS), 1, config.matrix, config.matrix))
-        self.register_load_state_dict_pre_hook(_accept_uncorrected)  # type: ignore[no-untyped-call]
+        self.correction = OutputCorrection(config.matrix)
 
     def _build_mix(self, config: TrainingConfig, layers: Layers) -> tuple[nn.Module, int]:
         """Return what latents and condition go through before the first map, and how many numbers come out."""
@@ -159,7 +156,7 @@ class Generator(nn.Module):
         # In float32: bfloat16 knows only some 250 steps up to 1, and mean counts would be rounded with them.
         with torch.autocast(device_type=features.device.type, enabled=False):
             image = torch.tanh(self.to_image(features.float()))
-            return (image + self.mean_correction[condition]).clamp(-1, 1)
+            return image if self.training else self.correction(image, condition)
 
     def _split_latents(self, latents: Tensor) -> tuple[Tensor, Tensor | None]:
         """Latents of shape (n, latent_size), of unit second moment, and the texture map (n, 1, t, t)."""
@@ -173,11 +170,6 @@ class Generator(nn.Module):
         """Write the spectral norms into the weights, in place, so that the graph holds plain convolutions."""
         remove_parametrizations(self)
         return self
-
-
-def _accept_uncorrected(generator: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Complete the state of a checkpoint of before, when means were not corrected."""
-    state.setdefault(f"{prefix}mean_correction", torch.zeros_like(generator.get_buffer("mean_correction")))
 
 
 def _norm(config: TrainingConfig, channels: int) -> nn.Module:

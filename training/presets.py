@@ -56,6 +56,7 @@ PRESETS: dict[str, TrainingConfig] = {
         projection_ramp_share=0.0,
         averaging_half_life=None,
         corrects_mean_slices=False,
+        corrects_spectrum=False,
         kept_checkpoint="last",
         augmentation_probability=1.0,
         translation=0.125,

@@ -35,6 +35,7 @@ ABLATIONS = {
     "upsampling=nearest": "nearest doubling",
     "averaging_half_life=none": "no averaging of weights",
     "corrects_mean_slices=false": "mean slices left as they are",
+    "corrects_spectrum=false": "spectrum left as it is",
 }
 # Cadences are the presets' own where the length allows; judging a run more often would take longer than its training.
 _VALIDATE_EVERY, _CHECKPOINT_EVERY, _LOG_EVERY = 8_000, 4_000, 320

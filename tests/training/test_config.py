@@ -60,7 +60,7 @@ def test_settings_of_a_newer_version_are_refused_by_name() -> None:
 def test_a_run_of_the_first_version_trains_on_as_it_began() -> None:
     old = TrainingConfig.from_dict(BRAIN64_OF_THE_FIRST_VERSION)
     watch = {"margin_limit": None, "collapse_limit": None, "roll_backs": 0}  # it had none
-    assert old.differences(PRESETS["brain64"]) == watch | {"corrects_mean_slices": False}
+    assert old.differences(PRESETS["brain64"]) == watch | {"corrects_mean_slices": False, "corrects_spectrum": False}
     assert set(BEFORE) | set(BRAIN64_OF_THE_FIRST_VERSION) == set(old.to_dict())
 
 

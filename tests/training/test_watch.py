@@ -126,16 +126,17 @@ def test_a_run_that_diverges_goes_back_to_the_last_good_checkpoint_and_on_by_oth
 
 
 @pytest.mark.parametrize(
-    ("corrects_mean_slices", "words"),
+    ("corrects_output", "words"),
     [
         (False, r"normal slices show no brain; resume"),
         (True, r"of normal slices spreads 0\.00 times"),  # blank slices, corrected, are the mean slice each
     ],
 )
 def test_a_run_that_collapses_stops_where_it_is_told_to_stop(
-    tmp_path: Path, *, corrects_mean_slices: bool, words: str
+    tmp_path: Path, *, corrects_output: bool, words: str
 ) -> None:
-    config = dataclasses.replace(TINY, collapse_limit=0.01, roll_backs=0, corrects_mean_slices=corrects_mean_slices)
+    corrected = {"corrects_mean_slices": corrects_output, "corrects_spectrum": corrects_output}
+    config = dataclasses.replace(TINY, collapse_limit=0.01, roll_backs=0, **corrected)
     with pytest.raises(DivergenceError, match=f"collapsed after 48 images: .*{words}"):
         _train(tmp_path / "run", config, Spoil(40, _blank))
     assert not (tmp_path / "run" / "checkpoints" / "good.pt").exists()
