@@ -10,19 +10,18 @@ OMP_NUM_THREADS=1. `report` writes report.md and its figures from what is done. 
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from study.arms import Material, finish_arm, hold, load_material
+from study.arms import Material, finish_arm, load_material
 from study.estimate import PAPER_SPEED, print_plan
+from study.kept import hold
 from study.plan import ABLATIONS, Arm, Scale, build_plan
+from study.progress import training_bar
 from study.report import write_report
 from study.results import ArmResult, Study
 
 from spect.errors import ConfigurationError, InputError, SynspectError
-from synspect.screen import open_progress, words
 
 _INTERRUPTED = 130
 
@@ -64,13 +63,13 @@ def _run(options: argparse.Namespace) -> int:
 
 def _advance(study: Study, arm: Arm, scale: Scale, material: Material, *, title: str) -> bool:
     """Bring an arm to its result unless it has one or another process is at it; False where a signal stopped it."""
-    with hold(study, arm) as is_ours:
+    with hold(study.lock_path(arm)) as is_ours:
         if study.result_path(arm).exists():
             return True
         if not is_ours:
             print(f"{arm.name}: another process is at it", flush=True)
             return True
-        with _bar(title, scale.images) as bar:
+        with training_bar(title, scale.images) as bar:
             result = finish_arm(study, arm, scale, material, training=bar, measuring=bar.measure)
         if result is None:
             print(f"{arm.name}: stopped and saved; the same command goes on", file=sys.stderr)
@@ -84,38 +83,6 @@ def _say(result: ArmResult) -> None:
     about = result.outcome if result.reason is None else f"{result.outcome}: {result.reason}"
     hours = f"{result.training_hours:.2f} h of training, {result.validation_hours:.2f} h of validation"
     print(f"{result.arm.name}: {about}; {hours}", flush=True)
-
-
-class _Bar:
-    """One bar for an arm: images while it trains, then each stage of its validation."""
-
-    def __init__(self, title: str, images: int) -> None:
-        self.progress = open_progress(
-            words("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
-            words("{task.fields[speed]}"),
-            TimeElapsedColumn(),
-        )
-        self._title = title
-        self._task = self.progress.add_task(f"{title}: training", total=images, speed="")
-
-    def update(self, images_seen: int, *, images_per_second: float, score: float | None) -> None:
-        """Show how far the training is."""
-        shown = f"{images_per_second:.1f} images/s" + ("" if score is None else f", score {score:.3f}")
-        self.progress.update(self._task, completed=images_seen, speed=shown)
-
-    def measure(self, stage: str, done: int, total: int) -> None:
-        """Show how far the validation is."""
-        title = f"{self._title}: {stage}"
-        self.progress.update(self._task, description=title, completed=done, total=total, speed="")
-
-
-@contextmanager
-def _bar(title: str, images: int) -> Iterator[_Bar]:
-    bar = _Bar(title, images)
-    with bar.progress:
-        yield bar
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

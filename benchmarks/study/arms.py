@@ -1,9 +1,7 @@
 """One arm from nothing, or from where it was killed, to its result: trained, exported, measured."""
 
-import fcntl
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,8 +64,17 @@ class Material:
 def load_material(train: Path, test: Path, *, is_quick: bool, workers: int | None) -> Material:
     """Load both cohorts; raise `CohortError` where the test cohort cannot prove anything of the training cohort's."""
     training, tested = load_cohort(train), load_cohort(test)
+    numbers = QUICK if is_quick else FULL
+    select_reference(
+        tested, trained_on=describe_training(training), training=training, numbers=numbers, seed=VALIDATION_SEED
+    )
+    return Material(train_path=train, training=training, test=tested, numbers=numbers, workers=workers)
+
+
+def describe_training(training: Cohort) -> TrainingCohort:
+    """Return what a manifest would say of the cohort of training, before anything is trained."""
     ours = training.description
-    trained_on = TrainingCohort.model_validate(
+    return TrainingCohort.model_validate(
         {
             "fingerprint": ours.fingerprint,
             "source": ours.source,
@@ -77,21 +84,6 @@ def load_material(train: Path, test: Path, *, is_quick: bool, workers: int | Non
             "intensity_scaling": ours.intensity_scaling,
         }
     )
-    numbers = QUICK if is_quick else FULL
-    select_reference(tested, trained_on=trained_on, training=training, numbers=numbers, seed=VALIDATION_SEED)
-    return Material(train_path=train, training=training, test=tested, numbers=numbers, workers=workers)
-
-
-@contextmanager
-def hold(study: Study, arm: Arm) -> Iterator[bool]:
-    """Hold an arm for this process, which loses it however it ends; yields False where another process holds it."""
-    with (study.runs / f".{arm.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def finish_arm(
@@ -129,14 +121,15 @@ def finish_arm(
 
 
 def _train(run: RunDirectory, arm: Arm, scale: Scale, cohort: Path, progress: ProgressReporter) -> bool:
+    wanted = NewRun(
+        cohort_path=cohort, preset=arm.preset(scale), config=arm.config(scale), dataset=arm.dataset, seed=arm.seed
+    )
+    return train_on(run, wanted, progress)
+
+
+def train_on(run: RunDirectory, wanted: NewRun, progress: ProgressReporter) -> bool:
+    """Begin a run, or train it on where it is; return whether it is finished, False where a signal stopped it."""
     if not (run.path / CONFIG_NAME).exists():
-        wanted = NewRun(
-            cohort_path=cohort,
-            preset=arm.preset(scale),
-            config=arm.config(scale),
-            dataset=arm.dataset,
-            seed=arm.seed,
-        )
         return start_run(wanted, run.path, tracker="none", progress=progress)[1].is_finished
     if run.status() == "finished":
         return True

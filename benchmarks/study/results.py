@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
+from study.kept import check_same, open_kept, read_kept, write_kept
 from study.plan import ABLATIONS, Arm, Configuration, Scale
 
 from registry.bundle.panel import Measurement, Panel
-from spect.atomic import write_atomically
-from spect.errors import ConfigurationError
 
 STUDY_NAME = "study.json"
-
-Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class StudyRecord(BaseModel):
@@ -66,44 +63,31 @@ class Study:
 
     def open_for(self, wanted: StudyRecord) -> None:
         """Begin the study, or go on with it; raise `ConfigurationError` where another one lies there."""
-        try:
-            for directory in (self.runs, self._results, self.figures):
-                directory.mkdir(parents=True, exist_ok=True)
-            if not (self.path / STUDY_NAME).exists():
-                write_atomically(self.path / STUDY_NAME, wanted.model_dump_json(indent=1).encode() + b"\n")
-        except OSError as error:
-            raise ConfigurationError(
-                f"{self.path} cannot be written: {error.strerror}; name another directory"
-            ) from None
-        self.check_same(wanted)
+        open_kept(self.path / STUDY_NAME, wanted, (self.runs, self._results, self.figures))
 
     def check_same(self, wanted: StudyRecord) -> None:
         """Raise `ConfigurationError` where a study of another size or other cohorts lies here."""
-        if not (self.path / STUDY_NAME).exists():
-            return
-        there, ours = self.record().model_dump(), wanted.model_dump()
-        for name, value in ours.items():
-            if there[name] != value:
-                raise ConfigurationError(
-                    f"{self.path} holds a study with {name} {there[name]}, asked for was {value}; "
-                    "ask for the same, or name another directory"
-                )
+        check_same(self.path / STUDY_NAME, wanted)
 
     def record(self) -> StudyRecord:
         """Read what the arms share."""
-        return _read(self.path / STUDY_NAME, StudyRecord)
+        return read_kept(self.path / STUDY_NAME, StudyRecord)
 
     def result_path(self, arm: Arm) -> Path:
         """Where the result of an arm goes."""
         return self._results / f"{arm.name}.json"
 
+    def lock_path(self, arm: Arm) -> Path:
+        """Where the process that is at an arm says so."""
+        return self.runs / f".{arm.name}.lock"
+
     def save(self, result: ArmResult) -> None:
         """Write a result, whole or not at all."""
-        write_atomically(self.result_path(result.arm), result.model_dump_json(indent=1).encode() + b"\n")
+        write_kept(self.result_path(result.arm), result)
 
     def results(self) -> list[ArmResult]:
         """Read every result: the study by dataset, configuration and seed, then the ablations in their order."""
-        found = [_read(path, ArmResult) for path in self._results.glob("*.json")]
+        found = [read_kept(path, ArmResult) for path in self._results.glob("*.json")]
         order = list(ABLATIONS)
 
         def place(result: ArmResult) -> tuple[Any, ...]:
@@ -131,16 +115,3 @@ def ablated(results: Sequence[ArmResult]) -> list[ArmResult]:
 def first_measured(results: Sequence[ArmResult], dataset: str) -> ArmResult | None:
     """Return an arm of a dataset whose panel holds null and floor: they hang on cohorts and dataset, not on the arm."""
     return next((result for result in results if result.panel and result.arm.dataset == dataset), None)
-
-
-def _read(path: Path, kind: type[Kind]) -> Kind:
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}; name the directory of a study") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(
-            f"{path}: {where}: {first['msg']}; remove it and run the study again: what it says is measured anew"
-        ) from None

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from spect.conditions import CONDITIONS, Level, Pattern
+from training.auc import compute_auc
 from training.validation.projection import Projection, fit_projection
 from training.validation.sample import Sample
 from training.validation.standard_space import COLUMNS, StandardSlice
@@ -68,10 +69,20 @@ class _LevelClassifier:
     def predict(self, standard: StandardSlice) -> Labels:
         if self.model is None:
             return np.full(len(standard), self.only, dtype=np.int64)
+        return np.asarray(self.model.predict(self._scores(standard)))
+
+    def chances(self, standard: StandardSlice) -> Vector:
+        """Chance of each pattern (n, patterns); 0 for one it never saw."""
+        chances = np.zeros((len(standard), len(Pattern)))
+        if self.model is None:
+            chances[:, self.only] = 1
+        else:
+            chances[:, self.model.classes_] = self.model.predict_proba(self._scores(standard))
+        return chances
+
+    def _scores(self, standard: StandardSlice) -> Vector:
         views = _views(standard)
-        return np.asarray(
-            self.model.predict(np.hstack([self.symmetric.scores(views[0]), self.asymmetric.scores(views[1])]))
-        )
+        return np.hstack([self.symmetric.scores(views[0]), self.asymmetric.scores(views[1])])
 
 
 class PatternClassifier:
@@ -92,6 +103,16 @@ class PatternClassifier:
             if rows.any():
                 predicted[rows] = classifier.predict(slices.standard[rows])
         return predicted
+
+    def chances(self, slices: LabelledSlices) -> Vector:
+        """Return the chance of each pattern, (n, patterns); 0 at a level it never saw."""
+        chances = np.zeros((len(slices.condition_index), len(Pattern)))
+        level = _LEVEL_OF[slices.condition_index]
+        for one, classifier in self._levels.items():
+            rows = level == one
+            if rows.any():
+                chances[rows] = classifier.chances(slices.standard[rows])
+        return chances
 
 
 def _fit_level(slices: LabelledSlices) -> _LevelClassifier:
@@ -126,3 +147,24 @@ def compute_balanced_accuracy(predicted: Labels, pattern: Labels, weights: Vecto
         found = (of_pattern * (predicted[pattern == one] == one)).sum(axis=1)
         shares.append(found / np.maximum(of_pattern.sum(axis=1), np.finfo(float).tiny))
     return np.asarray(np.mean(shares, axis=0))
+
+
+def compute_pattern_auc(chances: Vector, condition_index: Labels) -> float:
+    """Mean AUC of one pattern against the others of its level, over the conditions.
+
+    Parameters
+    ----------
+    chances
+        Chance of each pattern, (n, patterns).
+    condition_index
+        What the slices are, (n,).
+    """
+    level, pattern = _LEVEL_OF[condition_index], _PATTERN_OF[condition_index]
+    aucs = []
+    for index in np.unique(condition_index):
+        of_level = level == _LEVEL_OF[index]
+        others = of_level & (pattern != _PATTERN_OF[index])
+        if others.any():
+            chance = chances[:, _PATTERN_OF[index]]
+            aucs.append(compute_auc(chance[condition_index == index], chance[others]))
+    return float(np.mean(aucs)) if aucs else float("nan")

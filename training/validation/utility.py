@@ -7,12 +7,11 @@ a site that has the generator, not one that trained it.
 """
 
 import numpy as np
-import scipy.stats
 from numpy.typing import NDArray
 
 from registry.bundle.panel import Measurement
 from training.validation.comparison import Comparison
-from training.validation.gaussian_floor import draw_gaussian_slices
+from training.validation.lessons import FEWEST, compute_gain, draw_gaussian, teach_with_added
 from training.validation.pattern_classifier import (
     LabelledSlices,
     PatternClassifier,
@@ -28,7 +27,6 @@ LEAST_SHARE = 0.9  # of the accuracy that real slices teach: SCIENCE.md section 
 REPLICATES = 300
 SEEDS = 5
 CUT = 0.1  # the share of the site's patients that are left
-FEWEST = 3  # slices a condition below which nothing is learned or judged
 
 Rows = NDArray[np.intp]
 
@@ -55,7 +53,7 @@ def _measure_alone(comparison: Comparison, own: Sample, others: Sample, judged: 
         "own": learned,
         "synthetic": _match(LabelledSlices.of(comparison.synthetic), learned, rng),
         "others": _match(LabelledSlices.of(others), learned, rng),
-        "gaussian": _draw_gaussian(learned, learned.condition_index, rng),
+        "gaussian": draw_gaussian(learned, learned.condition_index, rng),
     }
     weights = np.vstack(
         [np.ones((1, len(judged))), draw_patient_weights(judged.patient, replicates=REPLICATES, rng=rng)]
@@ -82,30 +80,28 @@ def _measure_alone(comparison: Comparison, own: Sample, others: Sample, judged: 
 
 def _measure_gain(comparison: Comparison, own: Sample, others: Sample, judged: Sample) -> Measurement:
     site = LabelledSlices.of(own) + LabelledSlices.of(others)
-    synthetic = LabelledSlices.of(comparison.synthetic)
-    weights = np.ones((1, len(judged)))
+    synthetic, unseen = LabelledSlices.of(comparison.synthetic), LabelledSlices.of(judged)
     gains: dict[str, list[float]] = {"synthetic": [], "real": [], "gaussian": []}
     kept: list[int] = []
     for seed in range(SEEDS):
         rng = comparison.rng(15, seed)
         few, rest = _cut(site, rng)
         kept.append(len(few.condition_index))
-        alone = _try_on(few, judged, weights)[0]
         added = {
             "synthetic": synthetic,
             "real": rest,
-            "gaussian": _draw_gaussian(few, synthetic.condition_index, rng),
+            "gaussian": draw_gaussian(few, synthetic.condition_index, rng),
         }
-        for name, slices in added.items():
-            gains[name].append(float(_try_on(few + slices, judged, weights)[0] - alone))
-    value = float(np.mean(gains["synthetic"]))
-    reach = float(scipy.stats.t.ppf(0.975, SEEDS - 1) * scipy.stats.sem(gains["synthetic"]))
+        alone, together = teach_with_added(few, added, unseen)
+        for name, lesson in together.items():
+            gains[name].append(lesson.balanced_accuracy - alone.balanced_accuracy)
+    gain = compute_gain(gains["synthetic"])
     return Measurement(
         metric=GAIN,
         cell="all",
-        value=value,
-        low=value - reach,
-        high=value + reach,
+        value=gain.mean,
+        low=gain.low,
+        high=gain.high,
         null=float(np.mean(gains["real"])),
         floor=float(np.mean(gains["gaussian"])),
         slices_synthetic=len(synthetic.condition_index),
@@ -139,10 +135,3 @@ def _cut(site: LabelledSlices, rng: np.random.Generator) -> tuple[LabelledSlices
         kept.append(rows[: max(FEWEST, round(CUT * len(rows)))])
     few = np.sort(np.concatenate(kept))
     return site.take(few), site.take(np.setdiff1d(np.arange(len(site.condition_index)), few))
-
-
-def _draw_gaussian(
-    known: LabelledSlices, condition_index: NDArray[np.int64], rng: np.random.Generator
-) -> LabelledSlices:
-    drawn = draw_gaussian_slices(known.standard, known.condition_index, condition_index, rng)
-    return LabelledSlices(standard=drawn, condition_index=condition_index)
