@@ -1,11 +1,7 @@
 """The study end to end on toy patients: killed while it trains, gone on with by the same command, reported."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import paper_study
@@ -13,8 +9,8 @@ import pytest
 from study.results import Study
 
 from cohort.store import save_cohort
+from tests.support.killed import kill_in_training
 from tests.support.toy_slices import toy_cohort
-from training.reporting import read_metrics
 from training.run import RunDirectory
 
 TAUGHT, TRAINED = "A-ours-seed4", "B-paper-seed4"
@@ -26,19 +22,6 @@ def cohorts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_cohort(toy_cohort(16, seed=51, split="train", name="paper"), directory / "train")
     save_cohort(toy_cohort(10, seed=52), directory / "test")
     return directory
-
-
-def _kill_in_training(command: list[str], run: RunDirectory) -> None:
-    """Start the study as a user does, and kill it without warning after it has trained and saved."""
-    environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, paper_study.__file__, *command], env=environment)
-    try:
-        while process.poll() is None and not (run.metrics.exists() and len(read_metrics(run.metrics)) >= 4):
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == -9, "it ended before it was killed"
 
 
 @pytest.mark.slow
@@ -53,7 +36,7 @@ def test_a_study_that_is_killed_goes_on_and_reports_what_is_done(
     size = ["--width", "2", "--images", "80", "--seeds", "4", "--quick", "--workers", "1"]
     command = [*where, *size, "--only", TAUGHT, "--only", TRAINED]
 
-    _kill_in_training(command, run)
+    kill_in_training(paper_study.__file__, command, run)
     begun, first = run.record().created_at, measured.stat().st_mtime_ns
     assert run.has_died()
     assert [result.arm.name for result in study.results()] == [TAUGHT]

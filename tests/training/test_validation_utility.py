@@ -15,7 +15,12 @@ from tests.support.toy_slices import (
     training_slices,
 )
 from training.validation.membership import measure_membership
-from training.validation.pattern_classifier import LabelledSlices, PatternClassifier, compute_balanced_accuracy
+from training.validation.pattern_classifier import (
+    LabelledSlices,
+    PatternClassifier,
+    compute_balanced_accuracy,
+    compute_pattern_auc,
+)
 from training.validation.utility import GAIN, SYNTHETIC_ALONE, measure_utility
 
 
@@ -111,3 +116,22 @@ def test_without_the_training_cohort_membership_is_not_measured_and_says_why() -
     (one,) = measure_membership(replace(honest_comparison(), training=None))
     assert one.value is None
     assert "training cohort" in one.note
+
+
+def test_auc_of_pattern_is_taken_within_a_level_and_averages_conditions() -> None:
+    index = np.array([0, 0, 1, 1])  # CER/normal, CER/unilateral
+    certain = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.3, 0.7, 0], [0.1, 0.9, 0]])
+    assert compute_pattern_auc(certain, index) == 1
+    assert compute_pattern_auc(certain[::-1], index) == 0
+    assert compute_pattern_auc(np.full((4, 3), 1 / 3), index) == 0.5
+    both = np.concatenate([index, [2, 2, 3, 3]])  # and basal ganglia, told at chance
+    assert compute_pattern_auc(np.concatenate([certain, np.full((4, 3), 1 / 3)]), both) == 0.75
+
+
+def test_chances_of_a_classifier_agree_with_what_it_predicts() -> None:
+    honest = LabelledSlices.of(honest_sample())
+    classifier = PatternClassifier(LabelledSlices.of(reference_sample()))
+    chances = classifier.chances(honest)
+    assert np.allclose(chances.sum(axis=1), 1)
+    assert np.array_equal(chances.argmax(axis=1), classifier.predict(honest))
+    assert compute_pattern_auc(chances, honest.condition_index) > 0.8

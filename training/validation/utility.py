@@ -3,7 +3,7 @@
 The reference is dealt by patient into those a site learns from, as many others, and those it is judged on. A classifier
 taught by synthetic slices alone is set against one taught by as many reference slices; and to a tenth of the site's own
 slices the synthetic ones are added or not, over five seeds. The generator was trained on more than that tenth: this is
-a site that has the generator, not one that trained it.
+a site that has the generator, not one that trained it: that one is asked by `benchmarks/few_scans.py`.
 """
 
 import numpy as np
