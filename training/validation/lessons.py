@@ -5,6 +5,7 @@ Used by the panel (`utility`: a site that has the generator) and by `benchmarks/
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import scipy.stats
@@ -17,6 +18,8 @@ from training.validation.pattern_classifier import (
     compute_balanced_accuracy,
     compute_pattern_auc,
 )
+
+Name = TypeVar("Name", bound=str)  # of a set of slices
 
 FEWEST = 3  # slices a condition below which nothing is learned or judged
 CONFIDENCE = 0.95
@@ -51,8 +54,8 @@ def teach(taught: LabelledSlices, judged: LabelledSlices) -> Lesson:
 
 
 def teach_with_added(
-    few: LabelledSlices, added: Mapping[str, LabelledSlices], judged: LabelledSlices
-) -> tuple[Lesson, dict[str, Lesson]]:
+    few: LabelledSlices, added: Mapping[Name, LabelledSlices], judged: LabelledSlices
+) -> tuple[Lesson, dict[Name, Lesson]]:
     """Return what few slices teach alone, and what they teach together with each of the sets added."""
     return teach(few, judged), {name: teach(few + slices, judged) for name, slices in added.items()}
 
