@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from registry.bundle.promotion_note import PromotionKind, PromotionNote
 from spect.errors import RegistryError
+from spect.faults import describe_fault
 
 LOG_PREFIX = "promotion/"
 INTENT, OUTCOME = "intent", "outcome"
@@ -180,9 +181,8 @@ def _parse_intent(name: str, tag: str, value: str) -> LogEntry:
     try:
         return _INTENTS.validate_json(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        what = ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
-        raise RegistryError(f"tag {tag} of model {name} is no promotion ({what}); delete that tag in MLflow") from None
+        what = describe_fault(error)
+        raise RegistryError(f"tag {tag} of model {name} is no promotion: {what}; delete that tag in MLflow") from None
 
 
 def _parse_outcome(value: str | None) -> Outcome | None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from spect.conditions import CONDITIONS, Pattern
 from spect.errors import ConfigurationError
+from spect.faults import describe_fault
 from spect.home import expand_path
 
 SHIPPED_POLICY = Path(__file__).with_name("policy.yaml")
@@ -114,9 +115,7 @@ def load_policy(path: Path | None = None) -> Policy:
     try:
         return Policy.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ConfigurationError(f"{path}: {where}: {first['msg']}; mend the policy") from None
+        raise ConfigurationError(f"{path} is no policy: {describe_fault(error)}; mend it") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
         raise ConfigurationError(f"{path} is not YAML: {_describe_fault(error)}; mend the policy") from None
     except OSError as error:

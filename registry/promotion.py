@@ -14,15 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from registry.bundle.directory import Bundle
-from registry.bundle.panel import Panel
 from registry.bundle.promotion_note import PromotionNote
-from registry.gates import GateReport, judge_bundle
+from registry.gates import GateReport
 from registry.history import INTENT, LOG_PREFIX, OUTCOME, History, LogEntry, Outcome, parse_history
 from registry.policy import Policy, load_policy
 from registry.store.facts import CANDIDATE, CHAMPION, GATES_TAG, PROMOTION_TAG
 from registry.store.model_store import ModelStore
-from spect.errors import AdmissionError, BundleError, ConfigurationError, GateError, RegistryError
+from spect.errors import AdmissionError, ConfigurationError, GateError, RegistryError
 
 MAX_REASON = 500  # characters; it is a line in a table and a header of the service
 
@@ -52,41 +50,6 @@ def check_admitted(note: PromotionNote, policy: Policy) -> None:
         )
 
 
-def judge_version(
-    store: ModelStore, version: str, *, policy: Policy | None = None, champion_panel: Panel | None = None
-) -> GateReport:
-    """Run the gates on a version's own bundle, and against the champion; nothing is changed.
-
-    `champion_panel` stands for the panel of the champion's bundle where the two were validated on different cohorts.
-    """
-    champion = store.alias_version(CHAMPION)
-    with tempfile.TemporaryDirectory(prefix="synspect-gates-") as directory:
-        bundle = store.download(version, Path(directory) / "version")
-        other = None
-        if champion not in {None, version}:
-            other = _load_champion(store, str(champion), Path(directory) / "champion", champion_panel)
-        report = judge_bundle(policy or load_policy(), bundle, champion=other)
-    return replace(report, version=version, champion=champion)
-
-
-def _load_champion(store: ModelStore, champion: str, directory: Path, panel: Panel | None) -> Bundle | str:
-    """Return the champion to compare with, or why it cannot be compared: what is broken must stay replaceable."""
-    try:
-        bundle = store.download(champion, directory)
-    except BundleError as error:
-        return f"champion {champion} does not verify ({error})"
-    if panel is None:
-        return bundle
-    if panel.onnx_sha256 != bundle.sha256:
-        raise ConfigurationError(
-            f"the panel given for the champion measured {panel.onnx_sha256[:12]}, champion {champion} is "
-            f"{bundle.sha256[:12]}; validate the champion's bundle"
-        )
-    if panel.quick:
-        raise ConfigurationError("the panel given for the champion is a quick one; validate it without --quick")
-    return replace(bundle, panel=panel)
-
-
 def promote(
     store: ModelStore, version: str, *, report: GateReport, override: str | None = None, who: str | None = None
 ) -> PromotionNote:
@@ -102,7 +65,7 @@ def promote(
         If MLflow fails, or somebody else moved the champion meanwhile; the promotion can be repeated.
     """
     if override is not None:
-        override = _check_reason(override)
+        override = check_reason(override)
     facts = store.find_version(version)
     store.tag_version(version, GATES_TAG, report.in_words())
     if facts.logged_model_id is not None:
@@ -246,7 +209,8 @@ def _settle(
     store.append_log(f"{entry.key}/{OUTCOME}", json.dumps(asdict(outcome)))
 
 
-def _check_reason(reason: str) -> str:
+def check_reason(reason: str) -> str:
+    """Return an override's reason in one line; raise `ConfigurationError` for none, or for one that is too long."""
     reason = " ".join(reason.split())
     if not 0 < len(reason) <= MAX_REASON:
         raise ConfigurationError(f"an override needs a reason of 1 to {MAX_REASON} characters, got {len(reason)}")

@@ -6,10 +6,11 @@ from pathlib import Path
 from registry.bundle.directory import load_bundle
 from registry.bundle.promotion_note import PromotionNote
 from registry.gates import GateReport
-from registry.promotion import describe_alias, judge_version, promote
+from registry.promotion import describe_alias, promote
 from registry.registration import register_release
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
+from registry.version_gates import judge_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

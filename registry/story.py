@@ -8,9 +8,10 @@ from typing import Any
 from registry.bundle.directory import Bundle
 from registry.gates import GateReport
 from registry.history import History, LogEntry, Reign
-from registry.promotion import judge_version, read_history
+from registry.promotion import read_history
 from registry.store.facts import VersionFacts
 from registry.store.model_store import ModelStore
+from registry.version_gates import judge_version
 from spect.errors import BundleError
 
 

@@ -73,6 +73,10 @@ class RegistryError(SynspectError):
     """MLflow is unreachable, or does not hold what was asked for."""
 
 
+class VersionError(RegistryError, InputError):
+    """A version, or an alias, that was named and that the registry does not hold."""
+
+
 class AdmissionError(RegistryError):
     """A champion that the policy does not admit: set by hand where it requires the gates."""
 

@@ -18,6 +18,7 @@ from spect.conditions import CONDITIONS, Condition
 from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS
 from spect.equivalence import Moments, bootstrap_patients
 from spect.errors import BundleError, ConfigurationError
+from spect.faults import describe_fault
 from spect.shift import (
     MINIMUM_PROFILE_SLICES,
     QUANTILES_KEPT,
@@ -161,10 +162,8 @@ class ReferenceProfile(_Record):
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
             raise BundleError(
-                f"the reference profile cannot be used: {where}: {first['msg']}; release the model again"
+                f"the reference profile cannot be used: {describe_fault(error)}; release the model again"
             ) from None
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from spect.atomic import write_atomically
 from spect.errors import ConfigurationError
+from spect.faults import describe_fault
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -59,10 +60,8 @@ def read_kept(path: Path, kind: type[Kind]) -> Kind:
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}; name the directory of a study") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise ConfigurationError(
-            f"{path}: {where}: {first['msg']}; remove it and run the study again: what it says is measured anew"
+            f"{path}: {describe_fault(error)}; remove it and run the study again: what it says is measured anew"
         ) from None
 
 

@@ -30,6 +30,7 @@ from registry.bundle.manifest import (
 from registry.bundle.panel import Panel, load_panel
 from registry.bundle.promotion_note import PROMOTION_NAME, PromotionNote, load_promotion_note
 from spect.errors import BundleError
+from spect.faults import describe_fault
 
 BUNDLE_NAME = "bundle"
 CURRENT_NAME = "current"
@@ -193,8 +194,7 @@ def _write_manifest(path: Path, fields: Mapping[str, Any]) -> None:
     try:
         manifest = Manifest.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BundleError(f"manifest: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise BundleError(f"the manifest cannot be written: {describe_fault(error)}; release the model again") from None
     with path.open("w", encoding="utf-8") as file:
         file.write(manifest.model_dump_json(indent=2) + "\n")
         file.flush()

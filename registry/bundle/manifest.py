@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from spect.conditions import CONDITIONS
 from spect.density import QuantityDensity
 from spect.errors import BundleError, ConfigurationError
+from spect.faults import describe_fault
 from spect.intensity import IntensityScale
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -163,9 +164,8 @@ def load_manifest(path: Path) -> Manifest:
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; a bundle is a directory that holds {MANIFEST_NAME}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BundleError(f"{path}: {where}: {first['msg']}; release the model again or update synspect") from None
+        fault = describe_fault(error)
+        raise BundleError(f"{path} is no manifest: {fault}; release the model again or update synspect") from None
     if missing := manifest.untaught():
         raise BundleError(
             f"{path}: quantity_density lacks {', '.join(missing)}, which every bundle serves; release the model again"

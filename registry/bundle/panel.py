@@ -1,11 +1,13 @@
 """The validation panel of a bundle: what was measured of one ONNX file on one cohort, as the gates read it."""
 
+import json
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from spect.errors import BundleError
+from spect.errors import BundleError, ConfigurationError
+from spect.faults import describe_fault
 
 
 class _Record(BaseModel):
@@ -63,5 +65,18 @@ def load_panel(path: Path) -> Panel:
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; validate the model again") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise BundleError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; validate again") from None
+        raise BundleError(f"{path} is no panel: {describe_fault(error)}; validate the model again") from None
+
+
+def load_printed_panel(path: Path) -> Panel:
+    """Read what `synspect validate --json` printed, or a panel.json; raise `ConfigurationError` where it is none."""
+    try:
+        printed = json.loads(path.read_bytes())
+        return Panel.model_validate(printed["panel"] if isinstance(printed, dict) and "panel" in printed else printed)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror}); name a file that holds a panel") from None
+    except ValidationError as error:
+        what = describe_fault(error)
+    except (ValueError, RecursionError) as error:
+        what = f"not JSON ({error})"
+    raise ConfigurationError(f"{path} is no panel: {what}; write one with `synspect validate BUNDLE DIR --json`")

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spect.errors import BundleError
+from spect.faults import describe_fault
 
 PROMOTION_NAME = "promotion.json"
 
@@ -33,9 +34,7 @@ def load_promotion_note(path: Path) -> PromotionNote | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BundleError(f"{path}: {where}: {first['msg']}; follow the registry again") from None
+        raise BundleError(f"{path} is no promotion: {describe_fault(error)}; follow the registry again") from None
 
 
 def save_promotion_note(note: PromotionNote, path: Path) -> None:

@@ -17,8 +17,31 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 _DATABASE_SERVERS = ("postgresql", "mysql")
 _CONNECT_SECONDS = 10
+_NAME_A_SERVER = "set MLFLOW_TRACKING_URI to the address of an MLflow server"
 _USER = re.compile(r"(?<!sqlite:)(?<!/)//\S*@|(?<![\w/])[^\s/:@]+:(?!//)\S*@")
 _QUERY_VALUE = re.compile(r"([?&][^=\s&]+)=[^&\s]*")
+
+# In MLflow's words: what went wrong, and what to do where the caller does not know it better.
+_KNOWN = (
+    (
+        "error code 401",
+        "it wants a user and a password",
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    ),
+    (
+        "error code 403",
+        "it refuses (403)",
+        "ask for the permission, or start it with --allowed-hosts that names this address",
+    ),
+    ("not in a valid JSON format", "what answers there is not MLflow, for it answers no JSON object", _NAME_A_SERVER),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate is not trusted",
+        "set MLFLOW_TRACKING_SERVER_CERT_PATH to the authority's",
+    ),
+    ("Max retries exceeded", "it does not answer", None),
+    ("timed out", "it does not answer", None),
+)
 
 # MLflow's defaults retry for minutes. A registry that is away is said at once; serving does not wait for it.
 _ENVIRONMENT = {
@@ -110,6 +133,18 @@ def made_meanwhile() -> Iterator[None]:
             raise
 
 
+def check_answer(uri: str, what: str, *, asked: str, got: str) -> None:
+    """Raise `RegistryError` where what came is not what was asked for: some other service answers JSON at the address.
+
+    MLflow's client takes any JSON object for an answer, and leaves what it does not find in it empty.
+    """
+    if got.casefold() != asked.casefold():  # some databases do not tell them apart
+        raise RegistryError(
+            f"what answers at {public_uri(uri)} is not MLflow: asked for the {what} {asked!r}, got "
+            f"{f'that of {got!r}' if got else 'one without a name'}; {_NAME_A_SERVER}"
+        )
+
+
 def public_uri(text: str) -> str:
     """Return a URI, or words that hold one, without user, password and the values of its query.
 
@@ -121,17 +156,9 @@ def public_uri(text: str) -> str:
 def _explain(error: BaseException) -> tuple[str, str | None]:
     """Return in one line what went wrong, and what to do where that is known better than by the caller."""
     text = str(error).strip()
-    if "error code 401" in text:
-        return "it wants a user and a password", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-    if "error code 403" in text:
-        return (
-            "it refuses (403)",
-            "ask for the permission, or start it with --allowed-hosts that names this address",
-        )
     if isinstance(error, ImportError) and "psycopg" in text:
         return "the driver is missing", "pip install psycopg2-binary, and write the address postgresql+psycopg2://..."
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "its certificate is not trusted", "set MLFLOW_TRACKING_SERVER_CERT_PATH to the authority's"
-    if "Max retries exceeded" in text or "timed out" in text:
-        return "it does not answer", None
+    for words, what, do in _KNOWN:
+        if words in text:
+            return what, do
     return public_uri(text.splitlines()[0] if text else type(error).__name__)[:300], None

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.store.connection import SQLITE, made_meanwhile
+from registry.store.connection import SQLITE, check_answer, made_meanwhile
 from spect.errors import RegistryError
 from spect.home import home_directory
 
@@ -20,6 +20,7 @@ def find_experiment(client: "MlflowClient", uri: str, name: str) -> str:
         with made_meanwhile():
             client.create_experiment(name, artifact_location=_choose_artifact_location(uri))
         experiment = client.get_experiment_by_name(name)
+    check_answer(uri, "experiment", asked=name, got=experiment.name)
     if experiment.lifecycle_stage != "active":
         raise RegistryError(
             f"experiment {name!r} was deleted in MLflow; bring it back with "

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from registry.bundle.directory import BUNDLE_NAME, Bundle, load_bundle
-from registry.store.connection import made_meanwhile, make_default, open_client, public_uri, translated_errors
+from registry.store.connection import (
+    check_answer,
+    made_meanwhile,
+    make_default,
+    open_client,
+    public_uri,
+    translated_errors,
+)
 from registry.store.experiments import find_experiment
 from registry.store.facts import (
     ALIASES,
@@ -23,7 +30,7 @@ from registry.store.facts import (
     to_facts,
 )
 from registry.store.onnx_flavour import save_onnx_flavour
-from spect.errors import BundleError, RegistryError
+from spect.errors import BundleError, RegistryError, VersionError
 from spect.home import tracking_uri as default_tracking_uri
 
 _EXPERIMENT = "synspect-releases"
@@ -86,6 +93,7 @@ class ModelStore:
             More to keep beside the bundle, by name.
         """
         with self._translated(), tempfile.TemporaryDirectory(prefix="synspect-register-") as staging:
+            self._find_model()  # nothing is sent to what is not MLflow
             make_default(self.uri)
             flavour = save_onnx_flavour(bundle, Path(staging) / "model")
             experiment = self._find_home(mlflow_run_id)
@@ -126,14 +134,14 @@ class ModelStore:
             model = self._find_model()  # search_model_versions leaves the aliases out
             found = self._client.search_model_versions(f"name='{self.name}'") if model is not None else []
             facts = [to_facts(version, dict(model.aliases)) for version in found]
-        return sorted(facts, key=lambda fact: int(fact.version))
+            return sorted(facts, key=lambda fact: int(fact.version))
 
     def find_version(self, version: str) -> VersionFacts:
-        """Return one version; raise `RegistryError` naming those that exist."""
+        """Return one version; raise `VersionError` naming those that exist."""
         known = {fact.version: fact for fact in self.versions()}
         if version not in known:
             there = ", ".join(known) or "none: release a run first"
-            raise RegistryError(
+            raise VersionError(
                 f"model {self.name} has no version {version!r} at {public_uri(self.uri)}; there is {there}"
             )
         return known[version]
@@ -223,12 +231,14 @@ class ModelStore:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415 — MLflow takes seconds to import
 
         try:
-            return self._client.get_registered_model(self.name)
+            model = self._client.get_registered_model(self.name)
         except MlflowException as error:
             # A web server that is not MLflow answers 404 too, and MLflow then names the request.
             if error.error_code == "RESOURCE_DOES_NOT_EXIST" and "API request" not in str(error):
                 return None
             raise
+        check_answer(self.uri, "model", asked=self.name, got=model.name)
+        return model
 
     def _ensure_model(self) -> None:
         if self._find_model() is None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry.store.facts import DEFAULT_NAME
-from spect.errors import GateError, RegistryError
+from spect.errors import GateError, VersionError
 from synspect.gate_table import print_gates
+from synspect.options import refuse_given
 from synspect.screen import open_screen
 
 if TYPE_CHECKING:
-    from registry.bundle.panel import Panel
     from registry.store.model_store import ModelStore
 
 app = typer.Typer(help="List released versions, promote one to champion, roll back, follow it.", no_args_is_help=True)
@@ -98,13 +98,16 @@ def promote(
 
     Example: synspect registry promote candidate
     """
-    from registry.promotion import judge_version
+    from registry.bundle.panel import load_printed_panel
+    from registry.promotion import check_reason
     from registry.promotion import promote as promote_version
     from registry.store.model_store import ModelStore
+    from registry.version_gates import judge_version
 
+    panel = load_printed_panel(champion_panel) if champion_panel is not None else None
+    override = check_reason(override) if override is not None else None
     store = ModelStore(name=name)
     version = _resolve(store, version)
-    panel = _read_panel(champion_panel) if champion_panel else None
     report = judge_version(store, version, champion_panel=panel)
     if not as_json:
         print_gates(report, about=f"of version {version}")
@@ -118,6 +121,8 @@ def promote(
         typer.echo(json.dumps({**report.to_dict(), "promotion": note.model_dump()}, indent=2))
     else:
         how = "by its gates" if note.promotion == "gates" else f"by override: {note.reason}"
+        if override is not None and note.promotion == "gates":
+            how += "; the override was not needed, and its reason is not kept"
         open_screen(soft_wrap=True).print(f"version {note.version} is champion {how}")
 
 
@@ -136,6 +141,7 @@ def rollback(name: Name = DEFAULT_NAME, as_json: AsJson = False) -> None:
 
 @app.command()
 def follow(
+    context: typer.Context,
     alias: Annotated[str, typer.Argument(help="champion or candidate")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory a server serves (DIR/current).")],
     interval: Annotated[float, typer.Option(min=0.1, max=86_400, help="Seconds between two looks.")] = 10.0,
@@ -161,7 +167,16 @@ def follow(
 
     if alias not in ALIASES:
         raise ConfigurationError(f"alias must be one of {', '.join(ALIASES)}, got {alias!r}")
+    if metrics_port is None:
+        refuse_given(context, "metrics_host", reason="nothing listens without --metrics-port; give a port as well")
     if once:
+        refuse_given(
+            context,
+            "interval",
+            "metrics_port",
+            "metrics_host",
+            reason="--once looks once and ends; leave out one of them",
+        )
         followed = follow_once(ModelStore(name=name), alias, directory)
         typer.echo(f"{directory} serves version {followed.bundle.version}{'' if followed.changed else ', unchanged'}")
         return
@@ -176,6 +191,7 @@ def follow(
 
 
 def build(
+    context: typer.Context,
     name: Name = DEFAULT_NAME,
     bundle: Annotated[
         Path | None, typer.Option("--bundle", metavar="DIR", help="Build from this bundle instead of the champion.")
@@ -188,6 +204,10 @@ def build(
     """
     from registry.bento import build_bento
 
+    if bundle is not None:
+        refuse_given(
+            context, "name", reason="--bundle DIR is built, whatever the registry holds; leave out one of them"
+        )
     built = build_bento(name=name, bundle_directory=bundle)
     if as_json:
         facts = {"tag": built.tag, "version": built.version, "sha256": built.sha256, "was_there": built.was_there}
@@ -198,24 +218,6 @@ def build(
         open_screen().print(f"{built.tag} holds version {built.version}{before}; {serve_it}")
 
 
-def _read_panel(path: Path) -> "Panel":
-    """Read what `synspect validate --json` printed, or the panel.json of a bundle."""
-    from pydantic import ValidationError
-
-    from registry.bundle.panel import Panel
-    from spect.errors import ConfigurationError
-
-    try:
-        fields = json.loads(path.read_bytes())
-        return Panel.model_validate(fields.get("panel", fields))
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read ({error.strerror}); give a file") from None
-    except (ValueError, AttributeError, ValidationError) as error:
-        raise ConfigurationError(
-            f"{path} holds no panel ({str(error).splitlines()[0]}); write it with `synspect validate BUNDLE DIR --json`"
-        ) from None
-
-
 def _resolve(store: "ModelStore", version: str) -> str:
     """Turn an alias into the version it points to; a number stays what it is."""
     from registry.store.facts import ALIASES
@@ -224,5 +226,5 @@ def _resolve(store: "ModelStore", version: str) -> str:
         return version
     resolved = store.alias_version(version)
     if resolved is None:
-        raise RegistryError(f"alias {version!r} of model {store.name} is not set; look at `synspect registry list`")
+        raise VersionError(f"alias {version!r} of model {store.name} is not set; look at `synspect registry list`")
     return resolved

@@ -29,9 +29,10 @@ from registry.bundle.manifest import PARITY_LIMIT
 from registry.bundle.promotion_note import PromotionNote
 from registry.follow import follow_once
 from registry.policy import SHIPPED_POLICY
-from registry.promotion import judge_version, promote
+from registry.promotion import promote
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
+from registry.version_gates import judge_version
 from spect.conditions import parse_condition
 from spect.errors import AdmissionError, RegistryError
 from tests.support.tiny_bundle import build_tiny_bundle

@@ -105,13 +105,13 @@ def test_a_pipe_in_a_bundle_is_refused_and_not_read(copied: Path) -> None:
         ({"matrix": 128}, r"outputs must be model_images float32 \['batch', 1, 128, 128\] .* got .*64, 64"),
         ({"latent_size": 9}, r"inputs must be latents float32 \['batch', 9\]"),
         ({"inputs": []}, "inputs must be latents"),
-        ({"max_counts": 0}, "max_counts: Input should be greater than 0"),
-        ({"max_counts": float("inf")}, "max_counts: Input should be a finite number"),
-        ({"pixel_spacing_mm": float("nan")}, "pixel_spacing_mm: Input should be"),
+        ({"max_counts": 0}, "max_counts must be greater than 0, got 0"),
+        ({"max_counts": float("inf")}, "max_counts must be a finite number"),
+        ({"pixel_spacing_mm": float("nan")}, "pixel_spacing_mm must be"),
         ({"parity": {"1": 0.1}}, "parity must be measured and at most 0.0001"),
         ({"parity": {}}, "parity must be measured"),
         ({"conditions": ["COR/normal"]}, "conditions must be"),
-        ({"files": {GENERATOR_NAME: "0"}}, r"files\.generator\.onnx: String should match"),
+        ({"files": {GENERATOR_NAME: "0"}}, r"files\.generator\.onnx must match"),
     ],
 )
 def test_a_shape_or_a_range_that_cannot_be_is_refused(copied: Path, change: dict[str, object], words: str) -> None:
@@ -221,7 +221,7 @@ def test_a_file_that_has_no_place_in_a_bundle_is_refused_and_leaves_nothing(name
 def test_an_invalid_manifest_leaves_nothing_behind(tiny_bundle: Bundle, tmp_path: Path) -> None:
     files: dict[str, bytes | Path] = {name: tiny_bundle.path / name for name in tiny_bundle.manifest.files}
 
-    with pytest.raises(BundleError, match="manifest: parity"):
+    with pytest.raises(BundleError, match="the manifest cannot be written: parity must be measured"):
         write_bundle(files, tiny_manifest_fields() | {"parity": {"1": 0.5}}, tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
 

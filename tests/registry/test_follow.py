@@ -7,9 +7,10 @@ import pytest
 from registry.bundle.directory import load_bundle
 from registry.follow import follow_once
 from registry.policy import load_policy
-from registry.promotion import judge_version, promote, rollback
+from registry.promotion import promote, rollback
 from registry.store.facts import CANDIDATE, CHAMPION
 from registry.store.model_store import ModelStore
+from registry.version_gates import judge_version
 from spect.errors import AdmissionError, BundleError, InvalidOutputError, RegistryError
 from tests.support.followed_directory import kept_versions
 from tests.support.registered import make_champion

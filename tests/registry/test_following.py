@@ -14,9 +14,10 @@ from registry.bundle.directory import Bundle, load_bundle
 from registry.bundle.promotion_note import PromotionNote
 from registry.follow import Follower, compute_pause, follow, stopped_by_signals
 from registry.follow_metrics import FAILURE_REASONS, FollowMetrics
-from registry.promotion import judge_version, promote
+from registry.promotion import promote
 from registry.store.facts import CHAMPION, VersionFacts
 from registry.store.model_store import ModelStore
+from registry.version_gates import judge_version
 from spect.errors import AdmissionError, BundleError, InvalidOutputError, RegistryError
 from tests.support.registered import make_champion
 from tests.support.tiny_bundle import build_tiny_bundle, unbounded_graph

@@ -258,8 +258,8 @@ def _policy(rules: str = RULE, more: str = "") -> str:
     [
         ("gates: [", "is not YAML: line 1"),
         ("[" * 2000, "is not YAML: maximum recursion"),
-        ("[]", "the file"),
-        ("", "the file"),
+        ("[]", r"it must be an object, got \[\]"),
+        ("", "it must be an object, got None"),
         (_policy().replace("version: 1", "version: 2"), "schema_version"),
         (_policy(""), "gates"),
         (_policy(more="require_gate: true"), "require_gate"),

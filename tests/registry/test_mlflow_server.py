@@ -15,10 +15,11 @@ import pytest
 from registry.bundle.directory import Bundle, load_bundle
 from registry.follow import follow_once
 from registry.history import History
-from registry.promotion import judge_version, promote, read_history, rollback
+from registry.promotion import promote, read_history, rollback
 from registry.registration import register_release
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
+from registry.version_gates import judge_version
 from spect.errors import RegistryError
 from tests.support.mlflow_server import ADMIN_PASSWORD, running_mlflow_server
 from tests.support.tiny_bundle import build_tiny_bundle

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from registry.follow import follow_once
-from registry.promotion import judge_version, promote, read_history, rollback
+from registry.promotion import promote, read_history, rollback
 from registry.registration import register_release
 from registry.seeding import seed_registry
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
+from registry.version_gates import judge_version
 from spect.errors import GateError
 from synspect.source import find_reference_bundle
 from tests.support.mlflow_server import running_mlflow_server

@@ -9,9 +9,10 @@ import pytest
 from registry.bundle.directory import Bundle
 from registry.gates import GateReport
 from registry.policy import load_policy
-from registry.promotion import check_admitted, describe_alias, judge_version, promote, read_history, rollback
+from registry.promotion import check_admitted, describe_alias, promote, read_history, rollback
 from registry.store.facts import CANDIDATE, CHAMPION
 from registry.store.model_store import ModelStore
+from registry.version_gates import judge_version
 from spect.errors import BundleError, ConfigurationError, GateError, RegistryError
 from tests.support.registered import BAD, break_card, describe_champion, promote_version, register
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_panel

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.promotion import describe_alias, judge_version, promote, read_history, rollback
+from registry.promotion import describe_alias, promote, read_history, rollback
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
+from registry.version_gates import judge_version
 from spect.errors import RegistryError
 from tests.support.registered import BAD, describe_champion, promote_version, register
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from registry.bundle.directory import Bundle
-from registry.store.connection import public_uri
+from registry.store.connection import open_client, public_uri
+from registry.store.experiments import find_experiment
 from registry.store.facts import CANDIDATE, CHAMPION
 from registry.store.model_store import ModelStore
 from spect.errors import BundleError, RegistryError
+from tests.support.scripted_server import answer_of, scripted_server
 from tests.support.tiny_bundle import build_tiny_bundle
 
 
@@ -101,8 +103,9 @@ def test_an_unknown_version_names_those_that_exist(store: ModelStore, tiny_bundl
     with pytest.raises(RegistryError, match="there is none: release a run first"):
         store.find_version("1")
     store.register_bundle(tiny_bundle)
-    with pytest.raises(RegistryError, match=r"has no version 'seven' .* there is 1"):
+    with pytest.raises(RegistryError, match=r"has no version 'seven' .* there is 1") as caught:
         store.find_version("seven")
+    assert caught.value.exit_code == 2  # the user's to mend, while a follower takes it as any failure of the registry
 
 
 def test_only_two_aliases_exist(store: ModelStore, tiny_bundle: Bundle) -> None:
@@ -130,6 +133,27 @@ def test_an_mlflow_that_cannot_be_used_is_one_line_and_quick(uri: str) -> None:
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
     assert time.monotonic() - started < 20
+
+
+def test_nothing_is_sent_to_a_service_that_is_not_mlflow(tiny_bundle: Bundle) -> None:
+    with scripted_server(*[answer_of(b"{}")] * 9) as server:
+        with pytest.raises(
+            RegistryError, match="is not MLflow: asked for the model 'synspect', got one without a name"
+        ):
+            ModelStore(server.url).register_bundle(tiny_bundle)
+        client = open_client(server.url)
+        with pytest.raises(RegistryError, match="is not MLflow: asked for the experiment 'mine'"):
+            find_experiment(client, server.url, "mine")
+
+    assert [request.split()[0] for request in server.requests] == [b"GET", b"GET"]
+
+
+def test_an_answer_that_is_no_json_is_not_mlflows(tmp_path: Path) -> None:
+    with (
+        scripted_server(answer_of(b"hello")) as server,
+        pytest.raises(RegistryError, match="not MLflow, for it answers no JSON object; set MLFLOW_TRACKING_URI to"),
+    ):
+        ModelStore(server.url).versions()
 
 
 def test_a_database_cut_off_while_it_is_made_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from registry.bundle.directory import Bundle
-from registry.promotion import describe_alias, judge_version, promote
+from registry.promotion import describe_alias, promote
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
+from registry.version_gates import judge_version
 from tests.support.tiny_bundle import build_tiny_bundle
 
 BAD = {("c2st_auc_inside_outline", "normal"): {"value": 0.99, "low": 0.98, "high": 1.0}}

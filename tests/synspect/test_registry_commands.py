@@ -5,26 +5,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from registry.bundle.directory import Bundle, load_bundle
 from registry.registration import register_release
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
-from spect.errors import BundleError, ConfigurationError, GateError, RegistryError
-from synspect.commands.registry import app
+from tests.support.command_line import Ended, run_synspect
+from tests.support.scripted_server import answer_of, scripted_server
 from tests.support.tiny_bundle import build_tiny_bundle, tiny_panel
 
 BAD = {("c2st_auc_inside_outline", "normal"): {"value": 0.99, "low": 0.98, "high": 1.0}}
 
 
-def _run(*words: str) -> Result:
-    return CliRunner(env={"COLUMNS": "220"}).invoke(app, list(words))
+def _run(*words: str) -> Ended:
+    return run_synspect("registry", *words)
 
 
 def _json(*words: str) -> dict[str, Any]:
     result = _run(*words, "--json")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, result.error
     fields: dict[str, Any] = json.loads(result.output)
     return fields
 
@@ -62,8 +61,10 @@ def test_failed_gates_are_printed_and_the_override_is_shown_in_the_list(mlflow_u
     ModelStore(mlflow_uri).register_bundle(build_tiny_bundle(tmp_path / "bad", changes=BAD))
 
     refused = _run("promote", "1")
-    assert isinstance(refused.exception, GateError)
+    assert refused.exit_code == 1
     assert "outside the limit" in refused.output
+    assert refused.sentence.startswith("version 1 stays where it is: 1 of 20 gates failed: c2st_auc_inside_outline")
+    assert refused.sentence.endswith("--override REASON promotes it anyway")
 
     overridden = _run("promote", "1", "--override", "first [reference] model")
     assert "by override: first [reference] model" in overridden.output
@@ -99,7 +100,7 @@ def test_show_tells_the_whole_story_of_a_version(registered: str, mlflow_uri: st
     (reign,) = story["served"]
     assert reign["until"] == story["log"][1]["when"]
     assert reign["ended"].startswith("rollback of version 1 by ")
-    shown = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["show", "2"]).output
+    shown = run_synspect("registry", "show", "2", columns=80).output
     assert max(len(line.rstrip()) for line in shown.splitlines() if "gates failed" not in line) <= 80
     for words in ("override: to look at it", "1111111111111111", "promote 1 -> 2", "rollback of version 1"):
         assert words in shown
@@ -114,7 +115,8 @@ def test_show_of_a_version_that_no_longer_verifies_tells_what_is_known_and_fails
 
     result = _run("show", "1")
 
-    assert isinstance(result.exception, BundleError)
+    assert result.exit_code == 2
+    assert "card.md has sha256" in result.sentence
     assert "promote none -> 1" in result.output
     fields = json.loads(_run("show", "1", "--json").output)
     assert "card.md has sha256" in fields["problem"]
@@ -161,7 +163,7 @@ def test_a_promotion_in_json_is_one_object_whether_it_is_refused_or_not(mlflow_u
     refused = _run("promote", "1", "--json")
     promoted = _json("promote", "1", "--override", "why")
 
-    assert isinstance(refused.exception, GateError)
+    assert refused.exit_code == 1
     fields = json.loads(refused.output)
     assert (fields["passed"], fields["promotion"]) == (False, None)
     assert (promoted["promotion"]["promotion"], promoted["promotion"]["reason"]) == ("override", "why")
@@ -180,40 +182,97 @@ def test_the_champions_own_panel_on_this_cohort_makes_the_two_comparable(
     assert "version 1 is champion by its gates" in _run("promote", "1", "--champion-panel", str(panel)).output
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"panel": {}}', '{"panel": 3}'])
-def test_a_file_that_is_no_panel_is_one_line(registered: str, tmp_path: Path, text: str) -> None:
-    (tmp_path / "panel.json").write_text(text)
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not JSON (Expecting value: line 1 column 1 (char 0))"),
+        ("[]", "it must be an object, got []"),
+        ('{"panel": {}}', "onnx_sha256 is missing"),
+        ('{"panel": 3}', "it must be an object, got 3"),
+    ],
+)
+def test_a_file_that_is_no_panel_is_one_sentence_before_the_registry_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, words: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # would be said first, were it asked
+    path = tmp_path / "panel.json"
+    path.write_text(text)
 
-    result = _run("promote", "1", "--champion-panel", str(tmp_path / "panel.json"))
+    result = _run("promote", "1", "--champion-panel", str(path))
 
-    assert isinstance(result.exception, ConfigurationError)
-    assert "holds no panel" in str(result.exception)
-    assert "\n" not in str(result.exception)
+    assert result.exit_code == 2
+    assert result.sentence == f"{path} is no panel: {words}; write one with `synspect validate BUNDLE DIR --json`"
+
+
+def test_a_panel_that_would_be_held_against_nothing_is_refused(registered: str, tmp_path: Path) -> None:
+    panel = tmp_path / "panel.json"
+    panel.write_text(tiny_panel("8" * 64).model_dump_json())
+
+    first = _run("promote", "1", "--champion-panel", str(panel))
+    _run("promote", "1")
+    again = _run("promote", "1", "--champion-panel", str(panel))
+
+    assert (first.exit_code, again.exit_code) == (2, 2)
+    assert first.sentence == "there is no champion that a panel could be of; leave --champion-panel out"
+    assert "version 1 is the champion, and is compared with no other" in again.sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (("follow", "champion", "d", "--once", "--interval", "5"), "--interval would be ignored: --once looks once"),
+        (("follow", "champion", "d", "--once", "--metrics-port", "9464"), "--metrics-port would be ignored"),
+        (("follow", "champion", "d", "--metrics-host", "::1"), "--metrics-host would be ignored: nothing listens"),
+    ],
+)
+def test_an_option_that_nothing_would_heed_is_refused(words: tuple[str, ...], refused: str) -> None:
+    result = _run(*words)
+
+    assert result.exit_code == 2
+    assert result.sentence.startswith(refused)
+
+
+def test_the_name_of_a_model_is_refused_where_a_bundle_on_disk_is_built(tmp_path: Path) -> None:
+    result = run_synspect("build", "--bundle", tmp_path, "--name", "synspect")
+
+    assert result.exit_code == 2
+    assert result.sentence.startswith("--name would be ignored: --bundle DIR is built")
+
+
+def test_an_override_that_was_not_needed_says_so(registered: str) -> None:
+    promoted = _run("promote", "1", "--override", "to be sure")
+
+    assert promoted.exit_code == 0
+    assert "champion by its gates; the override was not needed, and its reason is not kept" in promoted.output
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a b", "it's", "x" * 101, "ä", "a:b", "."])
 def test_a_name_that_mlflow_could_not_hold_everywhere_is_refused(mlflow_uri: str, name: str) -> None:
     result = _run("list", "--name", name)
 
-    assert isinstance(result.exception, ConfigurationError)
-    assert "letters, digits, hyphens and underscores" in str(result.exception)
+    assert result.exit_code == 2
+    assert "letters, digits, hyphens and underscores" in result.sentence
 
 
 @pytest.mark.parametrize(
-    ("words", "error"),
+    ("words", "exit_code", "sentence"),
     [
-        (("show", "7"), RegistryError),
-        (("show", "champion"), RegistryError),
-        (("promote", "seven"), RegistryError),
-        (("rollback",), RegistryError),
-        (("follow", "staging", "somewhere"), ConfigurationError),
+        (("show", "7"), 2, "model synspect has no version '7' at"),
+        (("promote", "7"), 2, "model synspect has no version '7' at"),
+        (("promote", "seven"), 2, "model synspect has no version 'seven' at"),
+        (("show", "champion"), 2, "alias 'champion' of model synspect is not set"),
+        (("follow", "staging", "somewhere"), 2, "alias must be one of candidate, champion, got 'staging'"),
+        (("promote", "1", "--override", " "), 2, "an override needs a reason of 1 to 500 characters, got 0"),
+        (("rollback",), 1, "model synspect has no earlier champion to return to"),
     ],
 )
-def test_what_does_not_exist_is_named(registered: str, words: tuple[str, ...], error: type[Exception]) -> None:
+def test_what_does_not_exist_is_named_and_is_the_users_to_mend(
+    registered: str, words: tuple[str, ...], exit_code: int, sentence: str
+) -> None:
     result = _run(*words)
 
-    assert isinstance(result.exception, error)
-    assert "\n" not in str(result.exception)
+    assert result.exit_code == exit_code
+    assert result.sentence.startswith(sentence)
 
 
 def test_an_unreachable_mlflow_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,6 +280,30 @@ def test_an_unreachable_mlflow_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 
     result = _run("list")
 
-    assert str(result.exception) == (
+    assert result.exit_code == 1
+    assert result.sentence == (
         "MLflow at http://127.0.0.1:9 cannot be used: it does not answer; start it, or set MLFLOW_TRACKING_URI"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (("list",), b"{}"),
+        (("list", "--json"), b'{"registered_model": {"name": "other"}}'),
+        (("promote", "1"), b'{"ok": true, "items": [1]}'),
+        (("rollback",), b"{}"),
+    ],
+)
+def test_another_service_that_answers_json_is_no_empty_registry(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], answer: bytes
+) -> None:
+    with scripted_server(*[answer_of(answer)] * 3) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        result = _run(*words)
+
+    assert result.exit_code == 1
+    assert result.sentence.startswith(
+        f"what answers at {server.url} is not MLflow: asked for the model 'synspect', got "
+    )
+    assert result.sentence.endswith("; set MLFLOW_TRACKING_URI to the address of an MLflow server")

@@ -15,8 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from registry.bundle.directory import load_bundle
-from registry.promotion import judge_version, promote
+from registry.promotion import promote
 from registry.store.model_store import ModelStore
+from registry.version_gates import judge_version
 from spect.errors import ConfigurationError
 from synspect.cli import app
 from synspect.commands.serve import Alias, _followed_directory
