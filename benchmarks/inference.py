@@ -20,11 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 
+from registry.bundle.runtime import onnxruntime
 from spect.atomic import write_atomically
 from spect.sampling import GeneratorInputs
 from training.export import MODEL_RANGE, write_graph

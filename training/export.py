@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from registry.bundle.graph import check_graph
 from registry.bundle.manifest import PARITY_LIMIT
+from registry.bundle.runtime import onnxruntime
 from spect.errors import BundleError, ParityError
 from spect.sampling import GeneratorInputs, draw_inputs
 from training.checkpoint import RunFacts

@@ -5,10 +5,10 @@ import statistics
 import time
 from pathlib import Path
 
-import onnxruntime
 import torch
 
 from registry.bundle.generator import ReleasedGenerator
+from registry.bundle.runtime import onnxruntime
 from spect.conditions import CONDITIONS
 from spect.cores import count_cores
 from spect.words import in_number

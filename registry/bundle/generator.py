@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
 
 from registry.bundle.directory import Bundle, compute_sha256
 from registry.bundle.manifest import GraphTensor, Manifest, in_words
+from registry.bundle.runtime import onnxruntime, onnxruntime_errors
 from spect.conditions import Condition
 from spect.density import Targets
 from spect.errors import BundleError, DeviceError, InferenceError, InvalidOutputError, RequestError

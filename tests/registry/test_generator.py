@@ -1,5 +1,8 @@
 """The released generator: the seed rule to the last bit, and nothing invalid ever returned."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from spect.errors import BundleError, DeviceError, InferenceError, InvalidOutput
 from spect.sampling import GeneratorInputs
 from tests.support.tiny_bundle import MAX_COUNTS
 
+ROOT = Path(__file__).parents[2]
 UNILATERAL = parse_condition("COR", "unilateral")
 
 
@@ -169,3 +173,13 @@ def test_a_file_that_is_no_graph_is_one_line(tiny_bundle: Bundle, tmp_path: Path
     with pytest.raises(BundleError, match="ONNX Runtime cannot open the generator") as caught:
         ReleasedGenerator.from_onnx(broken, tiny_bundle.manifest)
     assert "\n" not in str(caught.value)
+
+
+def test_a_generator_sends_nothing_home(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry keeps its session in a file as soon as it is imported; without it there is none."""
+    code = "from synspect import Client; Client().generate('COR', 'normal', count=1, seed=7)"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    told = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment | told, check=True, timeout=120)
+
+    assert list(tmp_path.iterdir()) == []

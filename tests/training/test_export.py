@@ -1,11 +1,11 @@
 import numpy as np
 import onnx
-import onnxruntime
 import onnxscript
 import pytest
 import torch
 
 from registry.bundle.manifest import describe_graph
+from registry.bundle.runtime import onnxruntime
 from spect.errors import ParityError
 from spect.intensity import ROUNDING
 from training.checkpoint import load_averaged_generator
