@@ -19,12 +19,12 @@ from pathlib import Path
 from registry.bundle.directory import BUNDLE_NAME, Bundle, compute_sha256, load_bundle
 from registry.bundle.promotion_note import PROMOTION_NAME, save_promotion_note
 from registry.bundle.served_model import NO_PROMOTION
-from registry.policy import load_policy
+from registry.policy import Policy, load_policy
 from registry.promotion import check_admitted, describe_alias
 from registry.store.facts import CHAMPION, DEFAULT_NAME
 from registry.store.model_store import ModelStore
 from spect.commit import git_commit
-from spect.errors import ConfigurationError, RegistryError, ServiceError
+from spect.errors import AdmissionError, ConfigurationError, RegistryError, ServiceError
 
 BENTOFILE_NAME = "bentofile.yaml"
 # Where the service looks for the bundle that came with it (serving/settings.py).
@@ -108,8 +108,7 @@ def _bake_bundle(pair: Path, *, name: str, bundle_directory: Path | None) -> Bun
     if bundle_directory is not None:
         given = load_bundle(bundle_directory)
         note = given.promotion
-        if note is not None:
-            check_admitted(note, policy)
+        _check_promoted(given, bundle_directory, policy)
         shutil.copytree(given.path, pair / BUNDLE_NAME)
     else:
         store = ModelStore(name=name)
@@ -121,6 +120,20 @@ def _bake_bundle(pair: Path, *, name: str, bundle_directory: Path | None) -> Bun
     if note is not None:
         save_promotion_note(note, pair / PROMOTION_NAME)
     return load_bundle(pair)
+
+
+def _check_promoted(given: Bundle, directory: Path, policy: Policy) -> None:
+    """Raise `AdmissionError` where the policy demands the gates, and what lies on disk tells of none."""
+    note = given.promotion
+    if note is not None:
+        check_admitted(note, policy)
+    if policy.require_gates and (note is None or note.promotion == NO_PROMOTION):
+        told = "no promotion.json lies beside it" if note is None else note.reason
+        raise AdmissionError(
+            f"{directory} holds a bundle that nobody promoted ({told}), which the policy refuses "
+            "(require_gates: true); promote its version, and build without --bundle or from what `synspect registry "
+            "follow champion` keeps"
+        )
 
 
 def _pack_sources(context: Path) -> None:

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry.bundle.directory import CURRENT_NAME, Bundle, load_bundle
+from registry.bundle.directory import BUNDLE_NAME, CURRENT_NAME, Bundle, load_bundle
 from registry.bundle.hold import remove_unless_held
+from registry.bundle.manifest import MANIFEST_NAME
 from registry.bundle.promotion_note import PromotionNote
 from spect.errors import BundleError, FollowError
 
@@ -44,6 +45,10 @@ class FollowedDirectory:
         FollowError
             Another process follows into it, or something else lies where its files would go.
         """
+        if (self.path / MANIFEST_NAME).exists() or (self.path / BUNDLE_NAME).exists():
+            raise FollowError(
+                f"{self.path} is a bundle, which never changes; name a new directory, or one that a follower has kept"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         # Never through a link: a lock file that leads elsewhere would be another one's file.
         descriptor = os.open(self.path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)

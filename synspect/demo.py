@@ -31,6 +31,7 @@ from spect.formats.png import labelled_rows_png
 from spect.home import home_directory
 from spect.slices import SyntheticBatch
 from synspect.client import Client
+from synspect.lifeline import describe_end
 from synspect.screen import open_screen
 from synspect.server_process import ServerOptions, ServerProcess, find_free_port, start_server
 from synspect.source import find_reference_bundle
@@ -83,7 +84,10 @@ def run_demo(options: DemoOptions) -> None:
         if server_options.port != options.port:
             console.print(f"Port {options.port} is in use; another is taken")
         console.print(f"Starting the service on {server_options.url} (its log: {log_path})")
-        with start_server(server_options, log_path=log_path) as server, Client(url=server.url) as client:
+        with (
+            start_server(server_options, log_path=log_path, tell=lambda what: _tell_slow(console, what)) as server,
+            Client(url=server.url) as client,
+        ):
             _fetch_and_judge(client, options, note, console)
             is_complete = True
             if options.stay:
@@ -102,8 +106,12 @@ def _stay(server: ServerProcess, stop: threading.Event, log_path: Path, console:
     console.print(where)
     while not stop.is_set():
         if (code := server.poll()) is not None:
-            raise ServiceError(f"the service ended by itself with exit code {code}; {log_path} says why")
+            raise ServiceError(f"the service ended by itself ({describe_end(code)}); {log_path} says why")
         stop.wait(_POLL_SECONDS)
+
+
+def _tell_slow(console: Console, what: str) -> None:
+    console.print(f"The service is only slow, {what}; the machine is busy, and the demo goes on by itself")
 
 
 def _put_champion_in_place(served: Path, console: Console) -> PromotionNote:

@@ -24,6 +24,11 @@ def end_with_parent() -> None:
     threading.Thread(target=_wait_for_the_end, name="lifeline", daemon=True).start()
 
 
+def describe_end(code: int) -> str:
+    """Return how a child process ended, by what `Popen.poll` told of it."""
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
 def _wait_for_the_end() -> None:
     while os.read(0, 1):
         pass

@@ -4,22 +4,21 @@ import contextlib
 import errno
 import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import httpx
 
 from spect.errors import ConfigurationError, ServiceError
-from synspect.lifeline import hold_lifeline
+from synspect.lifeline import describe_end, hold_lifeline
+from synspect.server_home import ServerHome, clear_abandoned_homes
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
@@ -28,10 +27,12 @@ _BENTOML = (
     "import runpy; from synspect.lifeline import end_with_parent; end_with_parent(); "
     "runpy.run_module('bentoml', run_name='__main__', alter_sys=True)"
 )
-_START_SECONDS = 90.0
+_START_SECONDS = 600.0  # a machine whose cores are all taken has needed minutes
+_TELL_SECONDS = 30.0
 _DRAIN_SECONDS = 15  # for requests under way when the server is told to stop; a longer answer is broken off
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.1
+Tell = Callable[[str], object]
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 — compared with, not bound to
 
 
@@ -53,22 +54,45 @@ class ServerOptions:
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
+class StartingServer(Protocol):
+    """What can be waited for: a `ServerProcess`; in tests, anything."""
+
+    @property
+    def url(self) -> str:
+        """Where it will answer."""
+        ...
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+        ...
+
+    def find_obstacle(self) -> str | None:
+        """Return what a start still waits for, in words; None where a model is loaded."""
+        ...
+
+
 class ServerProcess:
     """A running BentoML server with a BENTOML_HOME of its own: two servers would wipe each other's metrics."""
 
     def __init__(self, options: ServerOptions, *, log: IO[bytes] | None = None) -> None:
         self.options = options
-        self.url = options.url
-        self._home = Path(tempfile.mkdtemp(prefix="synspect-server-"))
+        clear_abandoned_homes()
+        self._home = ServerHome()
         # A session of its own: Ctrl-C reaches this process alone, which then asks the server to drain.
         self._process = subprocess.Popen(
             _command(options),
-            env=_environment(options, self._home),
+            env=_environment(options, self._home.path),
+            pass_fds=(self._home.descriptor,),
             stdin=hold_lifeline(),
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+
+    @property
+    def url(self) -> str:
+        """Address at which this machine reaches it."""
+        return self.options.url
 
     @property
     def pid(self) -> int:
@@ -81,20 +105,21 @@ class ServerProcess:
 
     def is_ready(self) -> bool:
         """Whether a model is loaded."""
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
+        return self.find_obstacle() is None
 
-    def wait_until_ready(self, timeout_seconds: float = _START_SECONDS) -> None:
-        """Wait for a loaded model; raise `ServiceError` where the server ends or takes too long."""
-        deadline = time.monotonic() + timeout_seconds
-        while not self.is_ready():
-            if (code := self.poll()) is not None:
-                raise ServiceError(f"the server ended with exit code {code} before it was ready; its log says why")
-            if time.monotonic() > deadline:
-                raise ServiceError(f"{self.url} was not ready within {timeout_seconds:g} s; its log says why")
-            time.sleep(_POLL_SECONDS)
+    def find_obstacle(self) -> str | None:
+        """Return what a start still waits for, in words; None where a model is loaded."""
+        try:
+            answer = httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False)
+        except httpx.ConnectError:
+            return "its packages are being loaded, and it does not listen yet"
+        except httpx.HTTPError:
+            return "it listens, and its worker does not answer yet"
+        return None if answer.is_success else f"its worker has no model yet ({_find_detail(answer)})"
+
+    def wait_until_ready(self, *, tell: Tell = lambda _words: None) -> None:
+        """Wait for a loaded model, as `wait_for_start` does."""
+        wait_for_start(self, tell=tell)
 
     def stop(self) -> None:
         """Let running requests end, then end the server and everything it started."""
@@ -105,18 +130,58 @@ class ServerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # its own session: only what it started
         self._process.wait()
-        shutil.rmtree(self._home, ignore_errors=True)
+        self._home.remove()
+
+
+def wait_for_start(
+    server: StartingServer,
+    *,
+    tell: Tell = lambda _words: None,
+    tell_seconds: float = _TELL_SECONDS,
+    timeout_seconds: float = _START_SECONDS,
+) -> None:
+    """Wait for a loaded model; `tell` hears, every so many seconds, what it is that takes long.
+
+    Raises
+    ------
+    ServiceError
+        The server ended, or nothing suggests any more that it is only slow.
+    """
+    started = told = time.monotonic()
+    while (obstacle := server.find_obstacle()) is not None:
+        now = time.monotonic()
+        if (code := server.poll()) is not None:
+            raise ServiceError(f"the server ended ({describe_end(code)}) before it was ready; its log says why")
+        if now - started > timeout_seconds:
+            raise ServiceError(
+                f"{server.url} was not ready within {timeout_seconds:g} s: {obstacle}; its log may say why, and a "
+                "machine that is less busy is faster"
+            )
+        if now - told >= tell_seconds:
+            tell(f"not ready after {now - started:.0f} s: {obstacle}")
+            told = now
+        time.sleep(_POLL_SECONDS)
+
+
+def _find_detail(answer: httpx.Response) -> str:
+    """Return what a problem+json says; the status where it is none."""
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {answer.status_code}"
 
 
 @contextlib.contextmanager
-def start_server(options: ServerOptions, *, log_path: Path | None = None) -> Iterator[ServerProcess]:
-    """Start a server, wait until it is ready, and stop it at the end."""
+def start_server(
+    options: ServerOptions, *, log_path: Path | None = None, tell: Tell = lambda _words: None
+) -> Iterator[ServerProcess]:
+    """Start a server, wait until it is ready, and stop it at the end; `tell` hears what a slow start waits for."""
     check_port_free(options.host, options.port)
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(log_path.open("ab")) if log_path else None
         server = ServerProcess(options, log=log)
         stack.callback(server.stop)
-        server.wait_until_ready()
+        server.wait_until_ready(tell=tell)
         yield server
 
 
@@ -169,6 +234,7 @@ def _command(options: ServerOptions) -> list[str]:
 def _environment(options: ServerOptions, home: Path) -> dict[str, str]:
     own = {
         "BENTOML_HOME": str(home),
+        "TMPDIR": str(home),  # what BentoML leaves behind goes with it
         "BENTOML_DO_NOT_TRACK": "true",
         "SYNSPECT_BUNDLE_DIR": str(options.bundle_dir.absolute()),
         "SYNSPECT_WORKERS": str(options.workers),

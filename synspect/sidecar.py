@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from synspect.lifeline import hold_lifeline
+from synspect.lifeline import describe_end, hold_lifeline
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,9 @@ class Sidecar:
         if self._restart_at is None:
             pause = self._next_pause(now - self._started_at)
             self._restart_at = now + pause
-            log.warning("%s ended (%s); it starts again in %g s", self.name, _how(self._process.returncode), pause)
+            log.warning(
+                "%s ended (%s); it starts again in %g s", self.name, describe_end(self._process.returncode), pause
+            )
         elif now >= self._restart_at:
             self._start_again(now)
 
@@ -95,7 +97,3 @@ def build_follower(alias: str, directory: Path, *, name: str, metrics_port: int 
     followed = ["registry", "follow", alias, str(directory.absolute()), "--name", name]
     metrics = ["--metrics-port", str(metrics_port)] if metrics_port is not None else []
     return Sidecar("the follower", [sys.executable, "-c", _MAIN, *followed, *metrics])
-
-
-def _how(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"

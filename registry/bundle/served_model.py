@@ -6,7 +6,7 @@ from pathlib import Path
 
 from registry.bundle.directory import Bundle, find_pair, load_bundle
 from registry.bundle.generator import ReleasedGenerator
-from registry.bundle.hold import PairHold
+from registry.bundle.hold import DirectoryHold
 from spect.conditions import CONDITIONS
 from spect.errors import BundleError
 from spect.profile import ReferenceProfile
@@ -21,7 +21,7 @@ class ServedModel:
     bundle: Bundle
     generator: ReleasedGenerator
     profile: ReferenceProfile
-    hold: PairHold | None = None  # of a followed pair: it is not removed while this object lives
+    hold: DirectoryHold | None = None  # of a followed pair: it is not removed while this object lives
 
     @property
     def version(self) -> str:
@@ -63,8 +63,8 @@ def open_model(directory: Path, *, require_gpu: bool = False, threads: int | Non
     return ServedModel(bundle=bundle, generator=generator, profile=profile, hold=hold)
 
 
-def _hold(pair: Path) -> PairHold:
+def _hold(pair: Path) -> DirectoryHold:
     try:
-        return PairHold(pair)
+        return DirectoryHold(pair)
     except OSError as error:
         raise BundleError(f"{pair} cannot be opened ({error.strerror}); follow the registry again") from None

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from registry.store import facts
-from spect.errors import ConfigurationError
+from spect.errors import ConfigurationError, ServiceError
+from synspect.options import refuse_given
 
 if TYPE_CHECKING:
     from synspect.server_process import ServerOptions, ServerProcess
@@ -29,7 +30,8 @@ class Alias(StrEnum):
 _WATCH_SECONDS = 0.5
 
 
-def serve(
+def serve(  # noqa: PLR0917 — one parameter an option
+    context: typer.Context,
     bundle: Annotated[
         Path | None, typer.Option(help="A bundle, or a followed directory; the baked or reference bundle if absent.")
     ] = None,
@@ -57,6 +59,13 @@ def serve(
     from synspect.server_process import ServerOptions, check_port_free
     from synspect.sidecar import build_follower
 
+    if follow is None:
+        refuse_given(
+            context,
+            "name",
+            "follow_metrics_port",
+            reason="nothing is followed; give --follow ALIAS as well, or leave it out",
+        )
     address = "127.0.0.1" if host == "localhost" else host
     settings = load_settings()
     facts.check_name(name)
@@ -81,7 +90,7 @@ def serve(
     follower = None
     if follow is not None:
         follower = build_follower(follow, directory, name=name, metrics_port=follow_metrics_port)
-    raise typer.Exit(_run(options, follower))
+    _run(options, follower)
 
 
 def _followed_directory(name: str, alias: str) -> Path:
@@ -119,7 +128,8 @@ def _check_model(directory: Path, *, is_followed: bool, require_gpu: bool) -> No
         typer.echo(f"{error}; not ready until the follower has fetched it", err=True)
 
 
-def _run(options: "ServerOptions", follower: "Sidecar | None") -> int:
+def _run(options: "ServerOptions", follower: "Sidecar | None") -> None:
+    from synspect.lifeline import describe_end
     from synspect.server_process import ServerProcess
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
@@ -138,7 +148,8 @@ def _run(options: "ServerOptions", follower: "Sidecar | None") -> int:
             if follower is not None:
                 follower.restart_if_dead()
         code = server.poll()
-    return 0 if stopping.is_set else code or 1
+    if not stopping.is_set:
+        raise ServiceError(f"the server ended by itself ({describe_end(code or 0)}); its last lines above say why")
 
 
 def _announce_if_ready(server: "ServerProcess") -> bool:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import venv
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -23,10 +25,10 @@ from numpy.typing import NDArray
 from packaging.requirements import Requirement
 
 from registry.bento import BENTOFILE_NAME, BuiltBento, build_bento, name_version
-from registry.bundle.directory import Bundle
+from registry.bundle.directory import Bundle, load_bundle
 from registry.bundle.generator import ReleasedGenerator
 from registry.bundle.manifest import PARITY_LIMIT
-from registry.bundle.promotion_note import PromotionNote
+from registry.bundle.promotion_note import PROMOTION_NAME, PromotionNote, save_promotion_note
 from registry.follow import follow_once
 from registry.policy import SHIPPED_POLICY
 from registry.promotion import promote
@@ -35,6 +37,7 @@ from registry.store.model_store import ModelStore
 from registry.version_gates import judge_version
 from spect.conditions import parse_condition
 from spect.errors import AdmissionError, RegistryError
+from tests.support.command_line import run_synspect
 from tests.support.tiny_bundle import build_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +101,40 @@ def test_a_champion_set_by_hand_is_not_built_where_the_policy_requires_gates(
     assert not (tmp_path / "bentoml").exists()
 
 
+@pytest.mark.parametrize("promotion", [None, "none"])
+def test_a_bundle_that_nobody_promoted_is_not_built_where_the_policy_requires_gates(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promotion: Literal["none"] | None
+) -> None:
+    """Neither a bare bundle, nor the candidate as a follower brought it to disk."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(SHIPPED_POLICY.read_text().replace("require_gates: false", "require_gates: true"))
+    monkeypatch.setenv("SYNSPECT_POLICY", str(policy))
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    shutil.copytree(tiny_bundle.path, tmp_path / "pair" / "bundle")
+    if promotion is not None:
+        note = PromotionNote(version="1", promotion=promotion, reason="followed as candidate")
+        save_promotion_note(note, tmp_path / "pair" / PROMOTION_NAME)
+
+    built = run_synspect("build", "--bundle", tmp_path / "pair")
+
+    assert built.exit_code == 1
+    assert "holds a bundle that nobody promoted (" in built.sentence
+    assert "which the policy refuses (require_gates: true); promote its version" in built.sentence
+    assert not (tmp_path / "bentoml").exists()
+
+
+@pytest.mark.e2e
+def test_bentomls_own_build_in_the_source_tree_packs_the_reference_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
+    subprocess.run([sys.executable, "-m", "bentoml", "build"], cwd=ROOT, capture_output=True, check=True, timeout=120)
+
+    (models,) = tmp_path.glob("bentos/synspect/*/src/models")
+    assert {path.name for path in models.iterdir()} == {"reference"}
+    assert load_bundle(models / "reference").sha256 == load_bundle(ROOT / "models" / "reference").sha256
+
+
 def test_a_bentos_version_names_the_model_and_the_commit(tiny_bundle: Bundle) -> None:
     champion = replace(tiny_bundle, promotion=PromotionNote(version="3", promotion="gates"))
     digest = tiny_bundle.manifest_sha256[:8]
@@ -150,7 +187,8 @@ def _served(python: Path, tag: str, directory: Path) -> Iterator[str]:
 
 
 def _wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> None:
-    for _ in range(120):
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
         if server.poll() is not None:
             pytest.fail(f"the server ended with {server.returncode}")
         try:
@@ -158,7 +196,7 @@ def _wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> None:
                 return
         except OSError:
             time.sleep(0.5)
-    pytest.fail("the server was not ready within a minute")
+    pytest.fail("the server was not ready in time")
 
 
 def _ask(url: str, bundle: Bundle) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """A followed directory holds one whole pair whatever happens: kills, a full disk, stray links, servers that hold it."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.bundle.directory import load_bundle
+from registry.bundle.directory import Bundle, load_bundle
 from registry.bundle.hold import remove_unless_held
 from registry.bundle.served_model import ServedModel, open_model
 from registry.follow import follow_once
@@ -190,17 +191,23 @@ def test_a_reader_never_finds_the_link_missing_or_broken(store: ModelStore, dire
     rollback(store)
     follow_once(store, CHAMPION, directory)
     pairs = list((directory / "versions").iterdir())
-    stop, missing = threading.Event(), []
+    stop, looked_often, missing = threading.Event(), threading.Event(), []
 
     def read() -> None:
-        while not stop.is_set():
+        for look in itertools.count():
+            if stop.is_set():
+                return
+            if look == 1000:
+                looked_often.set()
             if not (directory / "current" / "bundle" / "manifest.json").exists():
                 missing.append(1)
 
     reader = threading.Thread(target=read)
     reader.start()
-    for turn in range(500):
+    turn = 0
+    while turn < 500 or not looked_often.is_set():
         FollowedDirectory(directory).switch(pairs[turn % 2])
+        turn += 1
     stop.set()
     reader.join()
 
@@ -227,3 +234,17 @@ def test_leftovers_of_a_killed_download_are_removed(store: ModelStore, directory
     follow_once(store, CHAMPION, directory)
 
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("kind", ["a bundle", "a pair"])
+def test_a_released_bundle_is_no_place_to_follow_into(
+    store: ModelStore, tiny_bundle: Bundle, tmp_path: Path, kind: str
+) -> None:
+    place = tmp_path / "released"
+    shutil.copytree(tiny_bundle.path, place if kind == "a bundle" else place / "bundle")
+    before = sorted(place.rglob("*"))
+
+    with pytest.raises(FollowError, match="is a bundle, which never changes; name a new directory"):
+        follow_once(store, CHAMPION, place)
+
+    assert sorted(place.rglob("*")) == before

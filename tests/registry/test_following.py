@@ -171,18 +171,21 @@ def test_the_version_before_is_no_longer_told() -> None:
 def test_a_registry_that_is_away_never_ends_a_follower(store: ModelStore, directory: Path, tmp_path: Path) -> None:
     make_champion(store, tmp_path, 1)
     stop = threading.Event()
-    outcomes = iter(["away", "away", "there", "end"])
+    outcomes = iter(["away", "away", "there"])
+
+    class StoppingStore(ModelStore):
+        def download(self, version: str, directory: Path) -> Bundle:
+            stop.set()  # the look that is under way is the last one
+            return super().download(version, directory)
 
     def open_store() -> ModelStore:
-        outcome = next(outcomes)
-        if outcome == "away":
+        if next(outcomes) == "away":
             raise RegistryError("MLflow is away")
-        stop_soon.start()
-        return store
+        return StoppingStore(store.uri)
 
-    stop_soon = threading.Timer(0.5, stop.set)
     follow(open_store, CHAMPION, directory, stop=stop, interval_seconds=0.01)
 
+    assert list(outcomes) == []
     assert load_bundle(directory).version == "1"
 
 
@@ -203,14 +206,13 @@ def _signals_as_before() -> Iterator[None]:
 @pytest.mark.usefixtures("_signals_as_before")
 def test_sigterm_ends_a_follower_between_two_looks(store: ModelStore, directory: Path, tmp_path: Path) -> None:
     make_champion(store, tmp_path, 1)
+
+    class SignalledStore(ModelStore):
+        def download(self, version: str, directory: Path) -> Bundle:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().download(version, directory)
+
     with stopped_by_signals() as stop:
-        threading.Thread(target=_kill_once_followed, args=(directory,)).start()
-        follow(lambda: store, CHAMPION, directory, stop=stop, interval_seconds=3600)
+        follow(lambda: SignalledStore(store.uri), CHAMPION, directory, stop=stop, interval_seconds=3600)
 
     assert load_bundle(directory).version == "1"
-
-
-def _kill_once_followed(directory: Path) -> None:
-    while not directory.is_dir():
-        time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGTERM)

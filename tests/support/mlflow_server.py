@@ -12,7 +12,7 @@ from pathlib import Path
 
 from synspect.server_process import find_free_port
 
-_BOOT_SECONDS = 120.0
+_BOOT_SECONDS = 280.0
 ADMIN_PASSWORD = "of-this-test-1234"  # noqa: S105 — of the user admin, where the server asks for users
 
 

@@ -12,20 +12,19 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from typer.testing import CliRunner
 
-from registry.bundle.directory import load_bundle
+from registry.bundle.directory import Bundle, load_bundle
 from registry.promotion import promote
 from registry.store.model_store import ModelStore
 from registry.version_gates import judge_version
-from spect.errors import ConfigurationError
-from synspect.cli import app
 from synspect.commands.serve import Alias, _followed_directory
 from synspect.server_process import find_free_port
 from synspect.sidecar import Sidecar, build_follower
+from tests.support.command_line import run_synspect
 from tests.support.tiny_bundle import build_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
+_PATIENCE_SECONDS = 240.0  # a busy machine is slow; what never happens is said in time for pytest
 
 
 def test_the_follower_is_the_registry_command_for_that_model_and_alias(tmp_path) -> None:
@@ -33,7 +32,7 @@ def test_the_follower_is_the_registry_command_for_that_model_and_alias(tmp_path)
 
     arguments = list(follower.command[3:])
     assert arguments[:6] == ["registry", "follow", "candidate", str(tmp_path / "served"), "--name", "mine"]
-    understood = CliRunner().invoke(app, [*arguments, "--help"])
+    understood = run_synspect(*arguments, "--help")
     assert understood.exit_code == 0
 
 
@@ -43,8 +42,8 @@ def test_two_models_are_not_followed_into_one_directory(tmp_path, monkeypatch) -
     assert _followed_directory("mine", Alias.CHAMPION) != _followed_directory("synspect", Alias.CHAMPION)
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
@@ -70,7 +69,7 @@ def test_a_sidecar_that_is_killed_runs_again_and_ends_when_asked(caplog) -> None
             sidecar.restart_if_dead()
             return sidecar.pid not in {None, first}
 
-        _wait_for(runs_again, 10)
+        _wait_for(runs_again)
         assert "the sleeper ended (signal 9); it starts again in 0.1 s" in caplog.text
     assert sidecar.pid is None
 
@@ -82,7 +81,7 @@ def test_a_sidecar_that_ends_at_once_is_started_after_ever_longer_pauses(caplog)
             sidecar.restart_if_dead()
             return caplog.text.count("ended (exit code 1)") == 3
 
-        _wait_for(ended_three_times, 20)
+        _wait_for(ended_three_times)
     for pause in ("0.1", "0.2", "0.4"):
         assert f"starts again in {pause} s" in caplog.text
 
@@ -95,20 +94,27 @@ def test_a_sidecar_that_cannot_be_started_takes_nothing_else_down(caplog) -> Non
             sidecar.restart_if_dead()
             return "cannot be started (No such file or directory); again in 0.2 s" in caplog.text
 
-        _wait_for(gave_up_once, 10)
+        _wait_for(gave_up_once)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--name", "../elsewhere"], "a model is named by"),
-        (["--port", "3973", "--follow-metrics-port", "3973"], "cannot share port 3973"),
+        (["--follow", "champion", "--name", "../elsewhere"], "a model is named by"),
+        (["--follow", "champion", "--port", "3973", "--follow-metrics-port", "3973"], "cannot share port 3973"),
+        (
+            ["--follow-metrics-port", "3973"],
+            "--follow-metrics-port would be ignored: nothing is followed; give --follow",
+        ),
+        (["--name", "mine"], "--name would be ignored: nothing is followed; give --follow ALIAS as well"),
+        (["--port", "3973", "--bundle", str(ROOT / "docs")], "docs/manifest.json is missing; a bundle is a directory"),
     ],
 )
-def test_what_the_follower_could_never_do_is_said_before_anything_starts(options: list[str], words: str) -> None:
-    result = CliRunner().invoke(app, ["serve", "--follow", "champion", *options])
-    assert isinstance(result.exception, ConfigurationError)
-    assert words in str(result.exception)
+def test_what_could_never_be_served_or_followed_is_said_before_anything_starts(options: list[str], words: str) -> None:
+    result = run_synspect("serve", *options)
+
+    assert result.exit_code == 2
+    assert words in result.sentence
 
 
 def _promote(store: ModelStore, directory: Path, *, gain: float) -> str:
@@ -136,17 +142,35 @@ def _find_follower(process: psutil.Process) -> psutil.Process | None:
 
 @contextlib.contextmanager
 def _serving(directory: Path, port: int, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """`synspect serve --follow champion`, with its log in `directory`; ended at the end if it has not yet."""
-    command = [sys.executable, "-c", "from synspect.cli import main; main()", "serve", "--follow", "champion"]
-    command += ["--port", str(port), *options]
-    environment = os.environ | {"SYNSPECT_HOME": str(directory / "home"), "PYTHONPATH": str(ROOT)}
+    """`synspect serve`, with its log and its temporary files in `directory`; ended at the end if it has not yet."""
+    command = [sys.executable, "-c", "from synspect.cli import main; main()", "serve", "--port", str(port), *options]
+    (directory / "tmp").mkdir(exist_ok=True)
+    own = {"SYNSPECT_HOME": str(directory / "home"), "TMPDIR": str(directory / "tmp"), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | own
     with (directory / "log").open("wb") as log:
         serving = subprocess.Popen(command, cwd=directory, env=environment, stdout=log, stderr=log)
     try:
         yield serving
     finally:
         serving.terminate()
-        serving.wait(timeout=60)
+        serving.wait(timeout=120)
+
+
+@pytest.mark.e2e
+def test_a_server_that_dies_by_itself_ends_the_command_with_a_sentence(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    port = find_free_port(preferred=0)
+    abandoned = tmp_path / "tmp" / "synspect-server-of-a-killed-one"
+    abandoned.mkdir(parents=True)
+    with _serving(tmp_path, port, "--bundle", str(tiny_bundle.path)) as serving:
+        _wait_for(lambda: _served_version(f"http://127.0.0.1:{port}") == "unregistered")
+        (server,) = psutil.Process(serving.pid).children()
+        server.kill()
+
+        assert serving.wait(timeout=120) == 1
+    said = (tmp_path / "log").read_text()
+    assert said.splitlines()[-1] == "error: the server ended by itself (signal 9); its last lines above say why"
+    assert "Traceback" not in said
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 @pytest.mark.slow
@@ -154,15 +178,15 @@ def _serving(directory: Path, port: int, *options: str) -> Iterator["subprocess.
 def test_the_follower_and_the_server_end_when_their_parent_is_killed(mlflow_uri: str, tmp_path: Path) -> None:
     _promote(ModelStore(mlflow_uri), tmp_path / "first", gain=1.0)
     port = find_free_port(preferred=0)
-    with _serving(tmp_path, port) as serving:
-        _wait_for(lambda: _served_version(f"http://127.0.0.1:{port}") == "1", 90)
+    with _serving(tmp_path, port, "--follow", "champion") as serving:
+        _wait_for(lambda: _served_version(f"http://127.0.0.1:{port}") == "1")
         family = psutil.Process(serving.pid).children(recursive=True)
         assert any("follow" in process.cmdline() for process in family)
         assert len(family) >= 3  # the follower, the server, its worker
 
         serving.kill()
 
-        _, alive = psutil.wait_procs(family, timeout=60)
+        _, alive = psutil.wait_procs(family, timeout=120)
         assert alive == []
     assert find_free_port(preferred=port) == port
     assert "Traceback" not in (tmp_path / "log").read_text()
@@ -174,8 +198,9 @@ def test_a_killed_follower_runs_again_while_the_server_answers(mlflow_uri: str, 
     _promote(store, tmp_path / "first", gain=1.0)
     port, metrics_port = find_free_port(preferred=0), find_free_port(preferred=0)
     url = f"http://127.0.0.1:{port}"
-    with _serving(tmp_path, port, "--follow-metrics-port", str(metrics_port)) as serving:
-        _wait_for(lambda: _served_version(url) == "1", 90)
+    following = ("--follow", "champion", "--follow-metrics-port", str(metrics_port))
+    with _serving(tmp_path, port, *following) as serving:
+        _wait_for(lambda: _served_version(url) == "1")
         parent = psutil.Process(serving.pid)
         first = _find_follower(parent)
         assert first is not None
@@ -183,7 +208,7 @@ def test_a_killed_follower_runs_again_while_the_server_answers(mlflow_uri: str, 
         second = _promote(store, tmp_path / "second", gain=0.9)
         assert _served_version(url) == "1"
 
-        _wait_for(lambda: _served_version(url) == second, 90)
+        _wait_for(lambda: _served_version(url) == second)
 
         follower = _find_follower(parent)
         assert follower is not None
