@@ -237,11 +237,7 @@ class TrainingLoop:
 
     def _draw_grid(self, generator: Generator, tracker: RunTracker) -> None:
         counts = generate_counts(generator, self._grid_inputs, self._prepared.scale)
-        picture = labelled_rows_png(
-            _rows(counts, self._prepared.density.mixtures),
-            title=f"after {self.images_seen:,} images",
-            pixel_spacing_mm=self._prepared.pixel_spacing_mm,
-        )
+        picture = grid_png(counts, self._prepared, images_seen=self.images_seen)
         path = self._run.figures / f"grid-{self.images_seen:08d}.png"
         try:
             write_atomically(path, picture)
@@ -305,6 +301,16 @@ def _grid_inputs(prepared: Prepared, config: TrainingConfig) -> GeneratorInputs:
             )
             for condition in prepared.density.mixtures
         ]
+    )
+
+
+def grid_png(counts: Counts, prepared: Prepared, *, images_seen: int) -> bytes:
+    """Draw `GRID_SLICES` slices of each condition, in the unit of the cohort they were learnt from."""
+    return labelled_rows_png(
+        _rows(counts, prepared.density.mixtures),
+        title=f"after {images_seen:,} images",
+        pixel_spacing_mm=prepared.pixel_spacing_mm,
+        unit=prepared.train.description.intensity_unit,
     )
 
 

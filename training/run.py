@@ -81,13 +81,18 @@ class RunDirectory:
 
     path: Path
 
-    @classmethod
-    def create(cls, path: Path, record: RunRecord) -> "RunDirectory":
-        """Make the directory and write config.json; raise `RunError` where a run is there already."""
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raise `RunError` where a new run cannot go, for something is there already."""
         if (path / CONFIG_NAME).exists():
             raise RunError(f"{path} holds a run already; resume it with --resume {path}, or choose another --out")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path} exists and is not an empty directory; choose another --out")
+
+    @classmethod
+    def create(cls, path: Path, record: RunRecord) -> "RunDirectory":
+        """Make the directory and write config.json; raise `RunError` where a run is there already."""
+        cls.check_free(path)
         half_made = path.absolute().with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
         try:
             run = cls(half_made)

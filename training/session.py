@@ -14,7 +14,7 @@ from typing import Literal, cast
 import torch
 from lightning_fabric import Fabric
 
-from cohort.store import Cohort, load_cohort
+from cohort.store import Cohort, load_cohort, load_description
 from spect.commit import git_commit
 from spect.errors import RegistryError, RunError
 from spect.slices import FIELD_MM
@@ -42,6 +42,13 @@ class NewRun:
     config: TrainingConfig
     dataset: Dataset
     seed: int
+
+
+def check_start(wanted: NewRun, path: Path, *, devices: int = 1) -> None:
+    """Raise what `start_run` would raise of what can be seen at once: devices, cohort directory, place of the run."""
+    check_devices(wanted.config, devices)
+    load_description(wanted.cohort_path)
+    RunDirectory.check_free(path)
 
 
 def start_run(

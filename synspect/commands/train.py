@@ -12,6 +12,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from spect.errors import ConfigurationError, SynspectError
+from synspect.options import refuse_given
 from synspect.screen import open_screen
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ TrackerName = Literal["mlflow", "none"]
 
 
 def train(  # noqa: PLR0917 — one parameter an option
+    context: typer.Context,
     directory: Annotated[Path | None, typer.Argument(help="Cohort directory; left out with --resume.")] = None,
     preset: Annotated[str, typer.Option(help="smoke, brain64, brain128 or paper (the baseline).")] = "brain64",
     changes: Annotated[
@@ -35,7 +37,9 @@ def train(  # noqa: PLR0917 — one parameter an option
     resume: Annotated[str | None, typer.Option(help="A run to train on, by name or path.")] = None,
     devices: Annotated[int, typer.Option(min=1, help="GPUs (or processes on a CPU) that share each batch.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Run directory; by default under SYNSPECT_HOME/runs.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check what can be seen at once, print the configuration and stop.")
+    ] = False,
 ) -> None:
     """Train a generator; Ctrl-C saves, and --resume goes on exactly where it stopped.
 
@@ -44,11 +48,10 @@ def train(  # noqa: PLR0917 — one parameter an option
 
     Example: synspect train cohorts/paper --preset brain64 --seed 0 --set lecam_weight=0
     """
-    from cohort.store import load_description
     from spect.sampling import check_seed
     from training.presets import preset as find_preset
-    from training.run import resolve_run
-    from training.session import NewRun
+    from training.run import default_run_path, resolve_run
+    from training.session import NewRun, check_start
 
     chosen = _tracker(tracker)
     if resume is not None:
@@ -56,6 +59,7 @@ def train(  # noqa: PLR0917 — one parameter an option
             raise ConfigurationError(
                 "--resume knows its cohort, directory and settings; leave DIR, --out and --set out"
             )
+        refuse_given(context, "preset", "dataset", "seed", reason="--resume goes on with the run's own; leave them out")
         _resume(resolve_run(resume), chosen, devices=devices, dry_run=dry_run)
         return
     if directory is None:
@@ -69,18 +73,17 @@ def train(  # noqa: PLR0917 — one parameter an option
         dataset="A" if dataset == "A" else "B",
         seed=check_seed(seed),
     )
-    if not dry_run:
-        load_description(directory)  # says what is wrong with the cohort before anything is printed
+    path = out or default_run_path(f"{wanted.preset}-seed{wanted.seed}")
+    if not _is_beside_the_first():
+        check_start(wanted, path, devices=devices)  # says what is wrong before anything is printed, or takes long
     _print_plan({"preset": preset, "dataset": dataset, "seed": seed, **wanted.config.to_dict()})
     if not dry_run:
-        _start(wanted, out, chosen, devices=devices)
+        _start(wanted, path, chosen, devices=devices)
 
 
-def _start(wanted: "NewRun", out: Path | None, tracker: TrackerName, *, devices: int) -> None:
-    from training.run import default_run_path
+def _start(wanted: "NewRun", path: Path, tracker: TrackerName, *, devices: int) -> None:
     from training.session import start_run
 
-    path = out or default_run_path(f"{wanted.preset}-seed{wanted.seed}")
     with _said_once(), _ProgressBar(wanted.config.images) as bar:
         run, outcome = start_run(wanted, path, tracker=tracker, progress=bar, devices=devices)
     _print_end(run, outcome)
