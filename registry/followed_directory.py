@@ -18,7 +18,7 @@ from registry.bundle.directory import BUNDLE_NAME, CURRENT_NAME, Bundle, load_bu
 from registry.bundle.hold import remove_unless_held
 from registry.bundle.manifest import MANIFEST_NAME
 from registry.bundle.promotion_note import PromotionNote
-from spect.errors import BundleError, FollowError
+from spect.errors import BundleError, ConfigurationError, FollowError
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +42,12 @@ class FollowedDirectory:
 
         Raises
         ------
+        ConfigurationError
+            It is a released bundle.
         FollowError
             Another process follows into it, or something else lies where its files would go.
         """
-        if (self.path / MANIFEST_NAME).exists() or (self.path / BUNDLE_NAME).exists():
-            raise FollowError(
-                f"{self.path} is a bundle, which never changes; name a new directory, or one that a follower has kept"
-            )
+        check_no_bundle(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         # Never through a link: a lock file that leads elsewhere would be another one's file.
         descriptor = os.open(self.path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -137,6 +136,14 @@ class FollowedDirectory:
         newest = max((_age(other) for other in self.versions.iterdir() if other != pair), default=0)
         moment = max(time.time_ns(), newest + 1)
         os.utime(pair, ns=(moment, moment))
+
+
+def check_no_bundle(path: Path) -> None:
+    """Raise `ConfigurationError` for a released bundle, into which nothing may be followed."""
+    if (path / MANIFEST_NAME).exists() or (path / BUNDLE_NAME).exists():
+        raise ConfigurationError(
+            f"{path} is a bundle, which never changes; name a new directory, or one that a follower has kept"
+        )
 
 
 def _age(pair: Path) -> int:

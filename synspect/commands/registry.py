@@ -215,7 +215,7 @@ def build(
     else:
         before = " (it was built before)" if built.was_there else ""
         serve_it = f"serve it with: bentoml serve {built.tag}"
-        open_screen().print(f"{built.tag} holds version {built.version}{before}; {serve_it}")
+        open_screen(soft_wrap=True).print(f"{built.tag} holds version {built.version}{before}; {serve_it}")
 
 
 def _resolve(store: "ModelStore", version: str) -> str:

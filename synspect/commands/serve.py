@@ -78,7 +78,7 @@ def serve(  # noqa: PLR0917 — one parameter an option
             )
         check_port_free("127.0.0.1", follow_metrics_port)
     if follow is not None:
-        _check_follower_can_start()
+        _check_follower_can_start(directory)
     _check_model(directory, is_followed=follow is not None, require_gpu=require_gpu or settings.require_gpu)
     options = ServerOptions(
         bundle_dir=directory,
@@ -99,13 +99,15 @@ def _followed_directory(name: str, alias: str) -> Path:
     return home_directory() / "followed" / name / alias
 
 
-def _check_follower_can_start() -> None:
+def _check_follower_can_start(directory: Path) -> None:
     from importlib.util import find_spec
 
+    from registry.followed_directory import check_no_bundle
     from registry.policy import load_policy
 
     if find_spec("mlflow") is None:
         raise ConfigurationError("--follow needs the registry's packages; pip install 'synspect[registry]'")
+    check_no_bundle(directory)
     load_policy()
 
 

@@ -18,7 +18,7 @@ from registry.followed_directory import FollowedDirectory
 from registry.promotion import rollback
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
-from spect.errors import FollowError
+from spect.errors import ConfigurationError, FollowError
 from tests.support.followed_directory import kept_versions
 from tests.support.follower_process import run_follower, serving_process
 from tests.support.registered import make_champion
@@ -244,7 +244,7 @@ def test_a_released_bundle_is_no_place_to_follow_into(
     shutil.copytree(tiny_bundle.path, place if kind == "a bundle" else place / "bundle")
     before = sorted(place.rglob("*"))
 
-    with pytest.raises(FollowError, match="is a bundle, which never changes; name a new directory"):
+    with pytest.raises(ConfigurationError, match="is a bundle, which never changes; name a new directory"):
         follow_once(store, CHAMPION, place)
 
     assert sorted(place.rglob("*")) == before

@@ -24,6 +24,7 @@ from tests.support.command_line import run_synspect
 from tests.support.tiny_bundle import build_tiny_bundle
 
 ROOT = Path(__file__).parents[2]
+REFERENCE = str(ROOT / "models" / "reference")
 _PATIENCE_SECONDS = 240.0  # a busy machine is slow; what never happens is said in time for pytest
 
 
@@ -105,6 +106,10 @@ def test_a_sidecar_that_cannot_be_started_takes_nothing_else_down(caplog) -> Non
         (
             ["--follow-metrics-port", "3973"],
             "--follow-metrics-port would be ignored: nothing is followed; give --follow",
+        ),
+        (
+            ["--follow", "champion", "--port", "3973", "--bundle", REFERENCE],
+            "models/reference is a bundle, which never",
         ),
         (["--name", "mine"], "--name would be ignored: nothing is followed; give --follow ALIAS as well"),
         (["--port", "3973", "--bundle", str(ROOT / "docs")], "docs/manifest.json is missing; a bundle is a directory"),
