@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from serving.drift_answers import DriftCheckAnswer
 from serving.quantify_answer import QuantifyAnswer, list_quantities
-from serving.uploads import Upload, read_upload, to_scan_set
+from serving.uploaded_slices import read_upload, to_scan_set
+from serving.uploads import Upload
 from spect.profile import ReferenceProfile
 from spect.quantify import quantify
 from spect.scan_check import check_scans

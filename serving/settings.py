@@ -58,7 +58,7 @@ class ServiceSettings(BaseSettings):
     tokens_file: Path | None = None
     allow_anonymous: bool = False
     max_waiting_slices: int = Field(default=2 * MAX_SLICES, ge=WHOLE_SLICES)
-    batch_slices: int = Field(default=32, ge=1, le=1024)
+    batch_slices: int = Field(default=16, ge=1, le=1024)
     deadline_seconds: float = Field(default=120.0, gt=0, le=3600)
     stream_seconds: float = Field(default=1800.0, gt=0, le=86400)
     max_upload_bytes: int = Field(default=256 * 2**20, gt=0)

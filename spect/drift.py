@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from numpy.typing import NDArray
 
 from spect.conditions import Condition, Pattern
@@ -251,7 +251,7 @@ def _with_error_of_one_population(sample: Moments, reference: Moments) -> Moment
 
 def _change(estimate: Estimate, difference: float) -> tuple[float, float]:
     """Return a difference in standard errors and how many chance allows."""
-    allowed = float(scipy.stats.t.ppf((1 + estimate.confidence) / 2, estimate.degrees_of_freedom))
+    allowed = float(scipy.special.stdtrit(estimate.degrees_of_freedom, (1 + estimate.confidence) / 2))
     if estimate.standard_error == 0:
         return (0.0 if difference == 0 else 2 * allowed, allowed)
     return abs(difference) / estimate.standard_error, allowed

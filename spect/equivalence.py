@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from numpy.typing import NDArray
 
 from spect.conditions import Pattern
@@ -132,7 +132,8 @@ def _log_sd_error(values: Values) -> float:
     n = len(values)
     if values.std() == 0:
         return math.inf
-    kurtosis = float(scipy.stats.kurtosis(values, fisher=False))
+    squares = (values - values.mean()) ** 2
+    kurtosis = float((squares**2).mean() / squares.mean() ** 2)
     return math.sqrt(max(kurtosis - 1, 4 / n) / (4 * n))
 
 
@@ -229,7 +230,7 @@ def _half_width(
         return 0.0, 0.0, math.inf
     shares = ((errors[0] / error) ** 4, (errors[1] / error) ** 4) if math.isfinite(error) else (1.0, 1.0)
     freedom = 1 / (shares[0] / (sample.units - 1) + shares[1] / (reference.units - 1))
-    return float(scipy.stats.t.ppf((1 + confidence) / 2, freedom)) * error, error, freedom
+    return float(scipy.special.stdtrit(freedom, (1 + confidence) / 2)) * error, error, freedom
 
 
 def compute_power(standard_error: float, margin: Margin, *, confidence: float = CONFIDENCE) -> float:
@@ -246,9 +247,9 @@ def compute_power(standard_error: float, margin: Margin, *, confidence: float = 
     """
     if standard_error <= 0:
         return 1.0
-    reach = float(scipy.stats.norm.ppf((1 + confidence) / 2))
-    upper = scipy.stats.norm.cdf(margin.high / standard_error - reach)
-    lower = scipy.stats.norm.cdf(margin.low / standard_error + reach)
+    reach = float(scipy.special.ndtri((1 + confidence) / 2))
+    upper = scipy.special.ndtr(margin.high / standard_error - reach)
+    lower = scipy.special.ndtr(margin.low / standard_error + reach)
     return float(max(upper - lower, 0))
 
 

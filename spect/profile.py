@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -290,8 +290,8 @@ def _smoothed_quantiles(values: Values) -> dict[str, float]:
     for probability in _REFERENCE_QUANTILES:
         if n * min(probability, 1 - probability) < _SLICES_BEYOND_A_QUANTILE:
             continue
-        beta = scipy.stats.beta((n + 1) * probability, (n + 1) * (1 - probability))
-        quantiles[f"{probability:g}"] = _rounded(np.diff(beta.cdf(np.arange(n + 1) / n)) @ ordered)
+        cumulated = scipy.special.betainc((n + 1) * probability, (n + 1) * (1 - probability), np.arange(n + 1) / n)
+        quantiles[f"{probability:g}"] = _rounded(np.diff(cumulated) @ ordered)
     return quantiles
 
 

@@ -12,9 +12,7 @@ limit of the one-sample statistic (Pettitt 1976).
 import math
 
 import numpy as np
-import scipy.optimize
 import scipy.special
-import scipy.stats
 from numpy.typing import NDArray
 
 from spect.errors import ConfigurationError
@@ -108,13 +106,14 @@ def _smallest_level(share: float) -> float:
 
     def excess(deviate: float) -> float:
         allowed = deviate * math.sqrt(1 + share)
-        realised = scipy.stats.norm.sf(allowed - offset) + scipy.stats.norm.sf(allowed + offset)
-        return float(realised / (2 * scipy.stats.norm.sf(deviate))) - _TOLERATED_EXCESS
+        realised = scipy.special.ndtr(offset - allowed) + scipy.special.ndtr(-offset - allowed)
+        return float(realised / (2 * scipy.special.ndtr(-deviate))) - _TOLERATED_EXCESS
 
     # The excess rises from 1 with the deviate, peaks where the wider threshold overtakes the offset, and falls again.
     deviates = np.linspace(0.0, 8.0, 161)
     beyond = np.flatnonzero(np.array([excess(deviate) for deviate in deviates]) > 0)
     if len(beyond) == 0:
         return 0.0
-    limit = scipy.optimize.brentq(excess, deviates[beyond[0] - 1], deviates[beyond[0]])
-    return float(2 * scipy.stats.norm.sf(limit))
+    from scipy.optimize import brentq  # noqa: PLC0415 — profiles are made rarely, and read by every worker
+
+    return float(2 * scipy.special.ndtr(-brentq(excess, deviates[beyond[0] - 1], deviates[beyond[0]])))

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,20 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from spect.errors import SlicesError
-from spect.formats.heading import Heading, check_parts, join_parts
-from spect.formats.zip_stream import Member, stream_zip
-from spect.slices import Counts, SyntheticBatch
-
-MARKS = {
-    "synthetic": "SYNTHETIC - research use only, never for diagnosis",
-    "simulated": "SIMULATED - research use only, never for diagnosis",
-    "acquired": "ACQUIRED, de-identified - research use only",
-}
-MAX_SLICES = 1024  # on one sheet: more than an eye can use, and 16 megapixels
+from spect.formats.png_write import MARKS, MAX_SLICES
+from spect.slices import Counts
 
 # Black, blue, green, yellow, red, white: the order of the colour scales perfusion scans are read with.
 PERFUSION_COLORS = LinearSegmentedColormap.from_list(
@@ -68,55 +58,6 @@ def contact_sheet_png(
     words = list(captions or [""] * len(counts))
     sheet = _Sheet(cells, [words[i : i + across] for i in range(0, len(words), across)], [""] * len(cells))
     return sheet.draw(title, _scale_note(counts, pixel_spacing_mm), max_counts, unit, source)
-
-
-def write_sheet(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[bytes]:
-    """Yield a contact sheet of a batch: whole, because one intensity scale holds for every slice."""
-    batch = join_parts(heading, parts)
-    labels = zip(batch.level, batch.pattern, batch.index, strict=True)
-    yield contact_sheet_png(
-        batch.counts,
-        captions=[f"{level} {pattern} {index}" for level, pattern, index in labels],
-        title=f"seed {batch.seed[0]}, model {batch.model_version} ({batch.model_sha256[:8]})",
-        pixel_spacing_mm=batch.pixel_spacing_mm,
-        unit=batch.intensity_unit,
-    )
-
-
-def write_single(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[bytes]:
-    """Yield a zip of one PNG a slice, pixel for pixel, in 16-bit gray; a text chunk says what 65535 stands for.
-
-    For programs that read pictures. Each slice has its own scale, as the chunk says: its pixels alone are no counts.
-    """
-    return stream_zip(_single_members(heading, parts))
-
-
-def _single_members(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[Member]:
-    number = 0
-    for part in check_parts(heading, parts):
-        for row, counts in enumerate(part.counts):
-            words = f"{part.level[row]}-{part.pattern[row]}-{part.seed[row]}-{part.index[row]}"
-            yield Member.of(f"synthetic-{number:05d}-{words}.png", _single_png(counts, words, part))
-            number += 1
-
-
-def _single_png(counts: NDArray[np.float32], words: str, batch: SyntheticBatch) -> bytes:
-    highest = float(counts.max()) or 1.0
-    chunks = PngInfo()
-    texts = {
-        "Description": MARKS["synthetic"],
-        "Software": "synspect",
-        "Source": "synthetic",
-        "Slice": f"{words}, model {batch.model_version} {batch.model_sha256}",
-        "Scale": f"0 to 65535 is 0 to {highest:.9g} {batch.intensity_unit}; pixels of {batch.pixel_spacing_mm:g} mm",
-        "Orientation": "row 0 anterior, patient's left on image right",
-    }
-    for name, text in texts.items():
-        chunks.add_text(name, text)
-    gray = np.rint(counts * (65535 / highest)).astype(np.uint16)
-    buffer = io.BytesIO()
-    Image.fromarray(gray).save(buffer, format="png", pnginfo=chunks)
-    return buffer.getvalue()
 
 
 def labelled_rows_png(

@@ -10,7 +10,8 @@ from PIL import Image
 
 from spect.errors import SlicesError
 from spect.formats.heading import write_whole
-from spect.formats.png import MAX_SLICES, contact_sheet_png, labelled_rows_png, write_single
+from spect.formats.png import contact_sheet_png, labelled_rows_png
+from spect.formats.png_write import MAX_SLICES, write_single
 from spect.slices import SyntheticBatch
 
 
