@@ -61,6 +61,9 @@ class RequestTimes:
 
         try:
             await self._app(scope, receive, noting)
+        except Exception:
+            status = 500  # of an answer that was cut off too: that it began with 200 makes it no success
+            raise
         finally:
             self._metrics.observe_request(_template(scope), status, time.monotonic() - started)
 

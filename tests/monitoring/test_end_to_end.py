@@ -27,15 +27,14 @@ from tests.support.prometheus_process import (
     run_tool,
     running_alertmanager,
     running_prometheus,
-    wait_for,
 )
 from tests.support.rereleased import rerelease, scaled
+from tests.support.waiting import PATIENCE, read_versions, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 CONDITION = {"level": "COR", "pattern": "normal"}
 WINDOW = 32
-PATIENCE = 60.0  # seconds for one answer, on a machine that has other things to do
 
 
 @dataclass(frozen=True)
@@ -182,11 +181,7 @@ def test_drift_of_what_is_served_reaches_the_receiver_and_every_panel_shows_some
     wait_for("a rule evaluated", lambda: watched.prometheus.query("instance:synspect_drift_score:in_thresholds"))
     assert watched.webhook.alerts == []
     switch(watched.followed, pair_of(watched.followed, "scaled"))
-    ready = f"{watched.server.url}/readyz"
-    wait_for(
-        "every worker to serve the scaled bundle",
-        lambda: {httpx.get(ready, timeout=PATIENCE).json()["version"] for _ in range(12)} == {"scaled"},
-    )
+    wait_for("every worker to serve the scaled bundle", lambda: read_versions(watched.server.url) == {"scaled"})
 
     assert watched.ask(range(1000, 1000 + WINDOW), count=1) == {200: WINDOW}
 
@@ -225,7 +220,7 @@ def check_dashboard(prometheus: Prometheus) -> None:
     for query in queries:
         asked = query.replace("$job", ".*").replace("$instance", ".*").replace("$__rate_interval", "1m")
         assert "$" not in asked
-        assert wait_for(f"a result of {asked}", lambda asked=asked: prometheus.query(asked), seconds=20)
+        assert wait_for(f"a result of {asked}", lambda asked=asked: prometheus.query(asked))
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
             series, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["definition"]).groups()  # type: ignore[union-attr]

@@ -5,8 +5,7 @@ import json
 import shutil
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ import pytest
 import yaml
 
 from synspect.server_process import find_free_port
+from tests.support.waiting import PATIENCE, wait_for
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
-_START_SECONDS = 60.0
 
 
 def require_program(*names: str) -> str:
@@ -41,17 +40,6 @@ def run_tool(name: str, *arguments: str, given: bytes | None = None) -> str:
 def load_yaml(name: str) -> Any:
     """Read a file of monitoring/."""
     return yaml.safe_load((MONITORING / name).read_text())
-
-
-def wait_for(what: str, condition: Callable[[], Any], *, seconds: float = 90.0) -> Any:
-    """Return the first truth that a condition gives; fail where there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.HTTPError):
-            if found := condition():
-                return found
-        time.sleep(0.25)
-    return pytest.fail(f"{what} did not happen within {seconds:g} s")
 
 
 class Webhook:
@@ -145,7 +133,7 @@ def running_alertmanager(directory: Path, *, port: int, webhook_url: str) -> Ite
 def _running(command: Sequence[str], log_path: Path, ready_url: str) -> Iterator[None]:
     with log_path.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            wait_for(f"{ready_url} ready", lambda: httpx.get(ready_url, timeout=5).is_success, seconds=_START_SECONDS)
+            wait_for(f"{ready_url} ready", lambda: httpx.get(ready_url, timeout=PATIENCE).is_success)
             yield
         finally:
             process.terminate()
