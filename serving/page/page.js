@@ -4,7 +4,7 @@ import { element } from "./dom.js";
 import { forgetDrift, showDrift } from "./drift.js";
 import { showModel } from "./model.js";
 import { readArrays } from "./npz.js";
-import { drawReference } from "./reference.js";
+import { drawReference, sayUnmeasured } from "./reference.js";
 import { Problem, askForQuantities, askForSlices, setToken } from "./service.js";
 import { captionSlices, drawSlices } from "./slices.js";
 import { forgetThroughput, showThroughput } from "./throughput.js";
@@ -93,10 +93,8 @@ async function showOrder(order, signal) {
 
 function draw() {
   drawSlices({ ...shown, unit: model.intensity_unit, colours: element("colours").value });
-  element("strips").replaceChildren();
-  element("reference-line").textContent = "Measuring …";
-  element("values").hidden = true;
-  if (shown.quantities !== null) drawMeasured();
+  if (shown.quantities === null) sayUnmeasured("Measuring …");
+  else drawMeasured();
 }
 
 function drawMeasured() {
@@ -105,7 +103,6 @@ function drawMeasured() {
   captionSlices(quantities, unit);
   const condition = model.conditions.get(`${order.level}/${order.pattern}`);
   drawReference({ quantities, indices: arrays.index.values, condition, unit });
-  element("values").hidden = false;
 }
 
 async function measure(signal) {
@@ -114,7 +111,7 @@ async function measure(signal) {
     drawMeasured();
   } catch (error) {
     if (signal.aborted || !(error instanceof Problem)) throw error;
-    element("reference-line").textContent = `Not measured: ${error.message}`;
+    sayUnmeasured(`Not measured: ${error.message}`);
   }
 }
 

@@ -49,8 +49,17 @@ export function drawReference({ quantities, indices, condition, unit }) {
   const strips = MEASURES.map((measure, at) =>
     drawStrip(measure, quantities.map((one) => one[measure.name]), bands[at], at === 0 ? unit : ""));
   element("strips").replaceChildren(...strips);
-  element("values").querySelector("div").replaceChildren(buildValues(quantities, indices, bands, unit));
+  fillValues(buildValues(quantities, indices, bands, unit));
 }
+
+/** Say why there is no measure: nothing of other slices stays, and nothing goes that may have the focus. */
+export function sayUnmeasured(words) {
+  element("reference-line").textContent = words;
+  element("strips").replaceChildren();
+  fillValues(make("p", { class: "hint" }, words));
+}
+
+const fillValues = (content) => element("values").querySelector("div").replaceChildren(content);
 
 function drawStrip({ title, digits, place }, values, band, unit) {
   const ends = [...values, ...(band ? [band.low, band.high] : [])].map(place);
@@ -97,9 +106,9 @@ function buildValues(quantities, indices, bands, unit) {
     const values = MEASURES.map(({ name }) => one[name]);
     return makeRow(`${indices[n]}`, ...values.flatMap((value, at) => [value.toFixed(MEASURES[at].digits), words(bands[at], value)]));
   });
-  const range = (band) => (band === null ? "Reference's range" : `Reference's ${band.name}`);
+  const range = (band) => (band === null ? "range" : band.name);
   return makeTable(
-    "What was measured of each slice shown",
+    "What was measured of each slice shown, and whether it lies inside that range of the reference",
     ["Slice", `MC, ${unit}`, range(bands[0]), "LR", range(bands[1])],
     rows,
   );

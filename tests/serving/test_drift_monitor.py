@@ -16,6 +16,7 @@ from spect.conditions import CONDITIONS, Condition, Level, Pattern
 from spect.errors import BundleError, ConfigurationError
 from spect.features import compute_features
 from tests.support.drift_samples import SPACING_MM, draw_slices, profile_of
+from tests.support.waiting import wait_for
 
 NORMAL = Condition(Level.CORTEX, Pattern.NORMAL)
 SHA, NEXT_SHA = "a" * 64, "b" * 64
@@ -148,9 +149,7 @@ def test_the_same_slices_again_do_not_fill_a_window(make_monitor, slices) -> Non
 
 def test_offering_returns_at_once_and_what_finds_no_room_is_counted(make_monitor, slices) -> None:
     monitor, _ = make_monitor(MonitorSettings(sample_every=1, queue_slices=10), start=False)
-    started = time.perf_counter()
-    _offer(monitor, slices)
-    assert time.perf_counter() - started < 0.1
+    _offer(monitor, slices)  # nobody measures here: who waited for room would wait for ever
     sampled = _condition(_report(monitor))["sampled"]
     assert (sampled["offered"], sampled["dropped"]) == (400, 390)
 
@@ -217,10 +216,10 @@ def test_two_monitors_on_one_store_fill_one_window(make_monitor, slices, tmp_pat
 def test_the_share_of_a_core_is_kept(make_monitor, slices) -> None:
     monitor, heard = make_monitor(MonitorSettings(sample_every=1, cpu_share=0.05))
     _offer(monitor, slices[:200])
-    before = time.process_time()
-    time.sleep(1.0)
-    assert time.process_time() - before < 0.5
-    assert 0 < len(heard.slices) < 200
+    busy, passed = time.process_time(), time.monotonic()
+    wait_for("a few slices measured", lambda: len(heard.slices) >= 8)
+    assert time.process_time() - busy < 0.5 * (time.monotonic() - passed)
+    assert len(heard.slices) < 200
 
 
 def test_one_slice_in_sixty_four_is_chosen_the_same_everywhere() -> None:

@@ -23,10 +23,11 @@ from tests.support.browser import CHROMIUM, DESKTOP, PHONE, Visit, open_browser
 from tests.support.followed_directory import make_pair, switch
 from tests.support.loopback_server import serve_worker
 from tests.support.page_picture import take_picture
+from tests.support.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed"),
 ]
 
@@ -103,9 +104,9 @@ def test_the_values_are_those_the_service_measures_of_the_slices_asked_for(url: 
     page.locator("#seed").press("Enter")
     shown_at(page, "COR normal, seed 9, slices 3 to 7")
     asked = {"level": "COR", "pattern": "normal", "count": 5, "start": 3, "seed": 9}
-    content = httpx.post(f"{url}/v1/slices", json=asked).content
-    measured = httpx.post(f"{url}/v1/quantify", files={"file": ("slices", content)}).json()["slices"]
-    conditions = httpx.get(f"{url}/v1/conditions").json()["conditions"]
+    content = httpx.post(f"{url}/v1/slices", json=asked, timeout=PATIENCE).content
+    measured = httpx.post(f"{url}/v1/quantify", files={"file": ("slices", content)}, timeout=PATIENCE).json()["slices"]
+    conditions = httpx.get(f"{url}/v1/conditions", timeout=PATIENCE).json()["conditions"]
     reference = next(c for c in conditions if (c["level"], c["pattern"]) == ("COR", "normal"))["reference_quantiles"]
     for index, row, one in zip(range(3, 8), shown_values(page), measured, strict=True):
         mean, ratio = one["mean_counts"], one["left_right_ratio"]
@@ -128,7 +129,7 @@ def test_each_format_is_saved_with_exactly_the_slices_shown(url: str, visit: Ope
     page = visit().open(f"{url}/?level=COR&pattern=bilateral&count=3&start=2&seed=5")
     shown_at(page, "COR bilateral, seed 5, slices 2 to 4")
     asked = {"level": "COR", "pattern": "bilateral", "count": 3, "start": 2, "seed": 5}
-    shown = npz.load_batch(httpx.post(f"{url}/v1/slices", json=asked).content)
+    shown = npz.load_batch(httpx.post(f"{url}/v1/slices", json=asked, timeout=PATIENCE).content)
     saved = {}
     for name in page.locator("#format option").evaluate_all("all => all.map(one => one.value)"):
         page.locator("#format").select_option(name)
@@ -189,8 +190,12 @@ def test_all_of_it_is_worked_by_keyboard(url: str, visit: OpenVisit) -> None:
     page.keyboard.press("Space")
     expect(page.locator("#slices-heading")).not_to_have_text("COR unilateral, seed 0, slices 0 to 11")
     page.locator("#values summary").focus()
+    assert "Values as a table" in focused(page)  # also while the slices are measured
     page.keyboard.press("Enter")
     expect(page.locator("#values table")).to_be_visible()
+    page.locator("#colours").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#values table")).to_be_visible()  # what was opened stays open
 
 
 def focused(page: Page, what: str = "textContent") -> str:
@@ -234,9 +239,9 @@ def test_the_drift_board_says_what_was_judged_and_what_was_not(
     settings = {"drift_sample_every": 1, "drift_window_slices": WINDOW, "drift_cpu_share": 1.0}
     with serve_worker(bundle_dir=served_bundle.path, state_dir=tmp_path, **settings) as (address, worker):
         asked = {"level": "COR", "pattern": "normal", "count": WINDOW, "seed": 3}
-        httpx.post(f"{address}/v1/slices", json=asked).raise_for_status()
+        httpx.post(f"{address}/v1/slices", json=asked, timeout=PATIENCE).raise_for_status()
         assert worker.monitor.wait_until_idle()
-        report = httpx.get(f"{address}/v1/drift").json()
+        report = httpx.get(f"{address}/v1/drift", timeout=PATIENCE).json()
         page = visit().open(address)
         boards = page.locator("#drift details")
         expect(boards).to_have_count(len(report["conditions"]))

@@ -25,6 +25,7 @@ from tests.support.asgi_call import AsgiCall
 from tests.support.asgi_client import AsgiClient
 from tests.support.fake_generator import FakeGenerator
 from tests.support.unobserved import Unobserved
+from tests.support.waiting import settle, until
 
 LARGE = WHOLE_SLICES + 100
 
@@ -189,15 +190,14 @@ def test_chunks_hold_every_slice_in_order_and_are_counted_when_they_were_read() 
 def test_a_slow_reader_holds_the_generator_back_and_its_place_stays_small() -> None:
     async def scenario(call: AsgiCall, batcher: MicroBatcher, generator: FakeGenerator, told: Told) -> None:
         await call.read()
-        await asyncio.sleep(0.3)  # reads nothing
-        made = sum(map(len, generator.runs))
+        made = await settle(lambda: sum(map(len, generator.runs)))  # reads nothing
         assert made <= 4 * 8  # two batches ahead, one at the writer, one in the connection
         assert await batcher.generate(generator, [portion(2, 984)]) is not None  # of 1,000 places it holds two batches
         assert sum(map(len, generator.runs)) == made + 984
         for _ in range(3):
             await call.read()
-        await asyncio.sleep(0.1)
-        assert made + 984 < sum(map(len, generator.runs)) <= made + 984 + 3 * 8
+        await until(lambda: sum(map(len, generator.runs)) > made + 984)
+        assert await settle(lambda: sum(map(len, generator.runs))) <= made + 984 + 3 * 8
 
     stream(scenario, portions=[portion(1, 4000)])
 
@@ -227,11 +227,11 @@ def test_a_broken_run_cuts_the_answer_off_and_says_internal() -> None:
 def test_an_answer_that_takes_too_long_in_all_is_cut_off() -> None:
     async def scenario(call: AsgiCall, batcher: MicroBatcher, generator: FakeGenerator, told: Told) -> None:
         await call.read()
-        await asyncio.sleep(0.5)
+        generator.gate.clear()
         with pytest.raises(IncompleteAnswerError):
             await call.finish()
 
-    assert stream(scenario, portions=[portion(1, 4000)], most_seconds=0.3).cut_off == ["deadline"]
+    assert stream(scenario, portions=[portion(1, 4000)], most_seconds=2.0).cut_off == ["deadline"]
 
 
 def test_a_client_that_hangs_up_frees_everything_at_once() -> None:

@@ -100,7 +100,7 @@ def test_the_watcher_outlives_any_failure_and_tries_that_bundle_again(tmp_path: 
 
     async def watch_until_ready() -> None:
         watcher = asyncio.create_task(slot.watch(0.01))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not slot.is_ready and not watcher.done():
                 await asyncio.sleep(0.01)
         watcher.cancel()

@@ -119,8 +119,8 @@ def test_windows_span_the_processes_of_one_server(tmp_path) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
-    assert sum(found.get(timeout=5) for _ in workers) == 4
+        worker.join(120)
+    assert sum(found.get(timeout=60) for _ in workers) == 4
     store = WindowStore(path)
     assert store.read(MODEL)[str(NORMAL)].window.number == 4
     store.close()

@@ -28,7 +28,7 @@ class AsgiCall:
 
     async def read(self) -> Message:
         """Return the next message of the answer."""
-        return await asyncio.wait_for(self._messages.get(), 20)
+        return await asyncio.wait_for(self._messages.get(), 120)
 
     async def read_to_the_end(self) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of a whole answer."""

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
+WAIT_MS = 60_000  # for anything to appear: a machine that does other work as well needs its time
 DESKTOP, PHONE = (1280, 900), (360, 740)
 _FLAGS = (
     "--disable-gpu",
@@ -24,6 +25,7 @@ _HERE = {"127.0.0.1", None}  # None: data and blobs of the page itself
 @contextmanager
 def open_browser() -> Iterator[Browser]:
     """Start Chromium without a window."""
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
         try:
@@ -42,7 +44,7 @@ class Visit:
             color_scheme="dark" if dark else "light",
             accept_downloads=True,
         )
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(WAIT_MS)
         self.page: Page = self.context.new_page()
         self.errors: list[str] = []
         self.addresses: list[str] = []

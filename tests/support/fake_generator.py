@@ -45,7 +45,7 @@ class FakeGenerator:
 
     def run(self, inputs: GeneratorInputs) -> Counts:
         """Fill each slice with its name."""
-        self.gate.wait(10)
+        self.gate.wait(120)
         if self.failure is not None:
             raise self.failure
         self.runs.append(inputs.latents[:, 0].astype(int).tolist())
