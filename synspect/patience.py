@@ -17,7 +17,7 @@ from spect.errors import IncompleteBatchError
 
 ATTEMPTS = 6
 CUT_OFF_ATTEMPTS = 3  # a service that cuts the same answer off again does so for a reason
-LONGEST_WAIT_SECONDS = 30.0
+LONGEST_WAIT_SECONDS = 60.0  # as long as a busy service ever asks for; what asks for more is used up, not busy
 LONGEST_ANSWER_SECONDS = 1800.0  # what a service allows its longest answers
 BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
@@ -56,9 +56,10 @@ class PatientTransport(httpx.BaseTransport):
                     raise
                 self._sleep(_back_off_seconds(attempt))
             else:
-                if response.status_code not in BUSY:
+                wait = _wait_seconds(response, attempt)
+                if response.status_code not in BUSY or wait > LONGEST_WAIT_SECONDS:
                     return response
-                self._sleep(_wait_seconds(response, attempt))
+                self._sleep(wait)
         return self._ask(request)
 
     def close(self) -> None:
@@ -122,9 +123,9 @@ def _incomplete(request: httpx.Request, what: str) -> IncompleteBatchError:
 
 
 def _wait_seconds(response: httpx.Response, attempt: int) -> float:
-    """Return what Retry-After asks for, bounded; else back off."""
+    """Return what Retry-After asks for; else back off."""
     asked = _retry_after_seconds(response.headers.get("Retry-After", ""))
-    return _back_off_seconds(attempt) if asked is None else min(max(asked, 0.0), LONGEST_WAIT_SECONDS)
+    return _back_off_seconds(attempt) if asked is None else max(asked, 0.0)
 
 
 def _back_off_seconds(attempt: int) -> float:

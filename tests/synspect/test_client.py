@@ -108,13 +108,23 @@ def test_a_busy_service_is_asked_again_after_the_time_it_named(honest) -> None:
 def test_patience_ends() -> None:
     waits: list[float] = []
     transport = PatientTransport(
-        httpx.MockTransport(lambda _: _problem(503, "full", **{"Retry-After": "86400"})), sleep=waits.append
+        httpx.MockTransport(lambda _: _problem(503, "full", **{"Retry-After": "60"})), sleep=waits.append
     )
 
     response = httpx.Client(transport=transport).get(URL)
 
     assert response.status_code == 503
     assert waits == [LONGEST_WAIT_SECONDS] * (ATTEMPTS - 1)
+
+
+def test_what_is_used_up_until_midnight_is_said_at_once_and_not_waited_for() -> None:
+    waits: list[float] = []
+    used_up = _problem(429, "the token ward may have 100 slices a day", **{"Retry-After": "19905"})
+    transport = PatientTransport(httpx.MockTransport(lambda _: used_up), sleep=waits.append)
+
+    with pytest.raises(ServiceError, match="the token ward may have 100 slices a day"):
+        Client(source=ServiceSource(URL, transport=transport)).generate("COR", "normal", count=1, seed=1)
+    assert waits == []
 
 
 @pytest.mark.parametrize(
