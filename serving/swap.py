@@ -145,9 +145,12 @@ class ModelSlot:
         log.error("bundle refused: %s%s", reason, kept)
 
     def _refuse_missing(self) -> None:
+        reason = f"{self._directory} holds no bundle; give one with SYNSPECT_BUNDLE_DIR or --bundle"
+        if self._tried is not None:  # there was one: whoever removed it is told, once
+            self._refuse(reason)
+        elif self._current is None:
+            self.reason = reason
         self._tried = None  # whatever appears here next is new
-        if self._current is None:
-            self.reason = f"{self._directory} holds no bundle; give one with SYNSPECT_BUNDLE_DIR or --bundle"
 
 
 def identify(directory: Path) -> Identity | None:

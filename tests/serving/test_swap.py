@@ -66,6 +66,20 @@ def test_a_new_pair_is_taken_up_and_the_old_generator_goes_on(tmp_path: Path) ->
     assert not slot.refresh()
 
 
+def test_a_bundle_that_is_taken_away_is_told_once_and_goes_on_answering(tmp_path: Path) -> None:
+    switch(tmp_path, make_pair(tmp_path, "a", version="1"))
+    slot, reloads = make_slot(tmp_path)
+    slot.refresh()
+    (tmp_path / "pairs").rename(tmp_path / "elsewhere")
+    for _ in range(3):
+        assert not slot.refresh()
+    assert (slot.current().version, reloads.results) == ("1", ["refused"])
+    assert "holds no bundle" in slot.reason
+    (tmp_path / "elsewhere").rename(tmp_path / "pairs")
+    assert slot.refresh()
+    assert (slot.current().version, slot.reason) == ("1", "")
+
+
 def test_a_broken_bundle_is_refused_once_and_the_old_one_stays(tmp_path: Path) -> None:
     switch(tmp_path, make_pair(tmp_path, "a", version="1"))
     slot, reloads = make_slot(tmp_path)
