@@ -3,13 +3,16 @@
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from spect.errors import StoreError
 
-_BUSY_SECONDS = 2.0  # how long a worker waits for another's transaction, which takes milliseconds
+# How long a worker waits for another's transaction: milliseconds, unless the machine gives that worker no time.
+_BUSY_SECONDS = 5.0
+_PAUSE_SECONDS = 0.01
 # IMMEDIATE takes the write lock first: what a transaction reads, no other changes before it ends.
 _WRITE = "BEGIN IMMEDIATE"
 _READ = "BEGIN"
@@ -67,7 +70,7 @@ class SharedDatabase:
         # Statements outside BEGIN commit by themselves; the lock above keeps threads apart.
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last writes, never the file
             connection.executescript(self._schema)
         except sqlite3.Error:
@@ -80,3 +83,17 @@ class SharedDatabase:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn the file to WAL. Where another connection does the same SQLite refuses at once, whatever its timeout is."""
+    ends_at = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > ends_at:
+                raise
+        else:
+            return
+        time.sleep(_PAUSE_SECONDS)
