@@ -4,7 +4,8 @@
 
 With `clients`, each asks again as soon as it is answered (until `seconds`, or until `requests` were sent in all). With
 `rate`, requests leave on the clock, answered or not: what is too much is not asked less. Nothing is repeated, and
-every answer is read to its end. Prints one line of JSON.
+every answer is read to its end, or given up after `patience` seconds. `dialect` says how another server than ours is
+asked (`benchmarks/peers/dialects.py`). Prints one line of JSON.
 
 aiohttp, not httpx: parsing in C costs the core of the load a few percent of what httpx does, and BentoML brings it.
 """
@@ -16,12 +17,16 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import numpy as np
+from peers.dialects import DIALECTS
 
 PATIENCE_SECONDS = 300.0  # longer than any deadline of the service: what never ends counts as broken
 MOST_REQUESTS = 200_000
+
+Plan = dict[str, Any]  # numbers, but for url and dialect
 
 
 @dataclass
@@ -47,9 +52,10 @@ class Outcome:
 class Load:
     """One plan against one service."""
 
-    def __init__(self, plan: dict[str, float], session: aiohttp.ClientSession) -> None:
+    def __init__(self, plan: Plan, session: aiohttp.ClientSession) -> None:
         self._plan, self._session = plan, session
-        self._url = f"{plan['url']}/v1/slices"
+        self._dialect = DIALECTS[plan.get("dialect", "slices")]
+        self._url = f"{plan['url']}{self._dialect.path}"
         self._numbers = itertools.count()
         self._started = time.perf_counter()
         self.outcome = Outcome()
@@ -86,7 +92,7 @@ class Load:
         body = {"level": "COR", "pattern": "unilateral", "count": slices, "seed": 7, "start": number * slices}
         before = time.perf_counter()
         try:
-            async with self._session.post(self._url, json=body) as response:
+            async with self._session.post(self._url, json=self._dialect.wrap(body)) as response:
                 await response.read()
                 status = str(response.status)
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -98,8 +104,8 @@ class Load:
             self.outcome.finished.append((now - self._started, slices))
 
 
-async def load(plan: dict[str, float]) -> dict[str, object]:
-    timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
+async def load(plan: Plan) -> dict[str, object]:
+    timeout = aiohttp.ClientTimeout(total=plan.get("patience", PATIENCE_SECONDS))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
         return await Load(plan, session).run()
 

@@ -12,36 +12,39 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 from rich.progress import Progress
+from side_by_side import (
+    Figures,
+    describe_machine,
+    parse_cores,
+    pinned,
+    print_machine,
+    run_load,
+    run_scripts,
+    warn_unless_quiet,
+)
 
 from spect.atomic import write_atomically
 from synspect.server_process import ServerOptions, ServerProcess, find_free_port
 from synspect.source import find_reference_bundle
 
-QUIET_LOAD = 0.5
 OVERLOAD_SLICES = 16  # of a request under overload: small enough that a bound in slices is met by many
 OVERLOAD = 4
 RECOVERY_SECONDS = 30.0
-HERE = Path(__file__).parent
-
-Figures = dict[str, Any]
 
 
 def main() -> None:
     arguments = _parse()
-    figures: Figures = {"machine": _describe_machine(), "command": " ".join(["python", *sys.argv])}
+    figures: Figures = {"machine": describe_machine(), "command": " ".join(["python", *sys.argv])}
     busy = os.getloadavg()[0]
     figures["load_average"] = busy
     with Progress(transient=True) as progress:
@@ -51,8 +54,7 @@ def main() -> None:
             figures[name] = measure()
             progress.advance(task)
     _print(figures)
-    if busy > QUIET_LOAD:
-        print(f"load {busy:.1f} at the start: something else ran here, and these figures are not to be quoted")
+    warn_unless_quiet(busy)
     if arguments.json:
         write_atomically(arguments.json, json.dumps(figures, indent=2).encode())
 
@@ -142,9 +144,7 @@ def _run_bare(arguments: argparse.Namespace, batch: int) -> Figures:
     """Run the session alone, in as many processes as the server has workers, all at once."""
     threads = max(len(arguments.server_cores) // arguments.workers, 1)
     plan = {"bundle": str(arguments.bundle), "batch": batch, "seconds": arguments.seconds, "threads": threads}
-    with _pinned(arguments.server_cores):
-        children = [_start("bare_session.py", plan) for _ in range(arguments.workers)]
-    told = [_read(child) for child in children]
+    told = run_scripts(["bare_session.py"] * arguments.workers, arguments.server_cores, plan)
     return {
         "slices_per_second": sum(one["slices_per_second"] for one in told),
         "p50_seconds": statistics.median(one["p50_seconds"] for one in told),
@@ -152,30 +152,14 @@ def _run_bare(arguments: argparse.Namespace, batch: int) -> Figures:
 
 
 def _run_load(server: ServerProcess, arguments: argparse.Namespace, **plan: float) -> Figures:
-    with _pinned(arguments.load_cores):
-        child = _start("serving_load.py", {"url": server.url, **plan})
-    return _read(child)
-
-
-def _start(script: str, plan: Figures) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
-    command = [sys.executable, str(HERE / script), json.dumps(plan)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def _read(child: subprocess.Popen[str]) -> Figures:
-    out, _ = child.communicate()
-    if child.returncode:
-        raise SystemExit(f"{child.args[1]} ended with exit code {child.returncode}")
-    figures: Figures = json.loads(out.splitlines()[-1])
-    return figures
+    return run_load(server.url, arguments.load_cores, **plan)
 
 
 @contextlib.contextmanager
 def _server(arguments: argparse.Namespace) -> Iterator[ServerProcess]:
     options = ServerOptions(bundle_dir=arguments.bundle, port=find_free_port(preferred=0), workers=arguments.workers)
     with arguments.log.open("ab") as log:
-        with _pinned(arguments.server_cores):
+        with pinned(arguments.server_cores):
             server = ServerProcess(options, log=log)
         try:
             server.wait_until_ready()
@@ -184,40 +168,9 @@ def _server(arguments: argparse.Namespace) -> Iterator[ServerProcess]:
             server.stop()
 
 
-@contextlib.contextmanager
-def _pinned(cores: set[int]) -> Iterator[None]:
-    """Pin this process, so that what it starts meanwhile is pinned as well."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def _describe_machine() -> Figures:
-    return {
-        "processor": _name_processor(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in ("bentoml", "numpy", "onnxruntime-gpu", "starlette", "uvicorn")},
-    }
-
-
-def _name_processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 def _print(figures: Figures) -> None:
     machine, overload, memory = figures["machine"], figures["overload"], figures["memory"]
-    print(f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}")
-    print(", ".join(f"{name} {number}" for name, number in machine["packages"].items()))
-    print(f"{figures['command']}\n")
+    print_machine(machine)
     for name in ("64 slices", "1 slice, 32 clients"):
         one = figures[name]
         last = one["rounds"][-1]
@@ -244,8 +197,8 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=find_reference_bundle())
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--server-cores", type=_cores, default="0", help="such as 0 or 0,2")
-    parser.add_argument("--load-cores", type=_cores, default="1")
+    parser.add_argument("--server-cores", type=parse_cores, default="0", help="such as 0 or 0,2")
+    parser.add_argument("--load-cores", type=parse_cores, default="1")
     parser.add_argument("--seconds", type=float, default=10.0, help="of one round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--slices", type=int, default=50_000, help="served while memory is watched")
@@ -256,10 +209,6 @@ def _parse() -> argparse.Namespace:
     if arguments.server_cores & arguments.load_cores:
         parser.error("the server and the load need cores of their own")
     return arguments
-
-
-def _cores(text: str) -> set[int]:
-    return {int(number) for number in text.split(",")}
 
 
 if __name__ == "__main__":
