@@ -29,8 +29,8 @@ def make_environment(requirements: str, directory: Path) -> Path:
         return python
     shutil.rmtree(path, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([sys.executable, "-m", "venv", str(path)], _VENV_SECONDS)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check"]
+    _run([sys.executable, "-m", "venv", "--without-pip", str(path)], _VENV_SECONDS)
     _run([*pip, "--requirement", str(HERE / requirements)], _INSTALL_SECONDS)
     stamp.write_text(digest)
     return python
