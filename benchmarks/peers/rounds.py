@@ -54,7 +54,7 @@ def measure(running: Running, *, cores: set[int], seconds: float) -> Figures:
     one = check_served(load(slices=1, clients=CLIENTS_OF_ONE))
     memory = running.weigh()  # before the overload, whose backlog would be most of it
     peak = check_served(load(slices=_OVERLOAD_SLICES, clients=_OVERLOAD_CLIENTS))
-    rate = OVERLOAD * peak["slices_per_second"] / _OVERLOAD_SLICES
+    rate = OVERLOAD * peak["slices_per_second_to_the_end"] / _OVERLOAD_SLICES
     return {
         "start": running.seconds_to_ready,
         "64 slices": many,
@@ -67,11 +67,7 @@ def measure(running: Running, *, cores: set[int], seconds: float) -> Figures:
 
 
 def check_served(told: Figures) -> Figures:
-    """Return a load that was served whole within its time; raise `ServiceError` where it was not."""
+    """Return a load that was served whole; raise `ServiceError` where it was not."""
     if set(told["statuses"]) != {"200"}:
         raise ServiceError(f"answers to requests of {told['slices_per_request']} slices were {told['statuses']}")
-    if not told["slices_per_second"]:
-        raise ServiceError(
-            f"no request of {told['slices_per_request']} slices was answered in time; give more --seconds"
-        )
     return told
