@@ -23,6 +23,7 @@ from synspect.server_process import ServerOptions, ServerProcess, find_free_port
 
 START_SECONDS = 180.0  # many times what any of them takes on a quiet machine
 _STOP_SECONDS = 20.0
+_LEFT_SECONDS = 5.0
 _PREPARE_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 30.0
@@ -155,17 +156,18 @@ def _proportional_bytes(process: psutil.Process) -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a peer to stop; then kill what is left of it, and what it left to this process."""
+    """Ask a peer to stop, then what is left of it and what it left to this process; then kill."""
     started = _tree(process.pid)
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_SECONDS)
-    left = {*started, *psutil.Process().children(recursive=True)}
-    for one in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
-    psutil.wait_procs(left, timeout=_STOP_SECONDS)
+    left = list({*started, *psutil.Process().children(recursive=True)})
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for one in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(one)
+        _, left = psutil.wait_procs(left, timeout=_LEFT_SECONDS)
     process.wait()
 
 
