@@ -5,6 +5,7 @@ server and dynamic batcher.
 """
 
 import os
+import signal
 import sys
 import sysconfig
 
@@ -36,6 +37,7 @@ class Slices:
 
 def main(port: int) -> None:
     end_with_parent()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # else Triton is not stopped with this process
     # Triton's stub loads libpython by name: it must be that of this interpreter, not of another one of this machine.
     library = [sysconfig.get_config_var("LIBDIR"), os.environ.get("LD_LIBRARY_PATH")]
     os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, library))
