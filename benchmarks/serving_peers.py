@@ -42,7 +42,11 @@ def main() -> int:
     adopt_orphans()
     load = os.getloadavg()[0]
     peers = [peer for peer in PEERS if not arguments.only or peer.name in arguments.only]
-    generator = ReleasedGenerator(load_bundle(arguments.bundle), threads=len(arguments.server_cores))
+    try:
+        generator = ReleasedGenerator(load_bundle(arguments.bundle), threads=len(arguments.server_cores))
+    except SynspectError as error:
+        print(error, file=sys.stderr)
+        return 2
     rounds, reasons = _take_turns(peers, generator, arguments)
     rows = [to_row(peer.name, rounds[peer.name], reasons.get(peer.name)) for peer in peers]
     machine = describe_machine()
@@ -113,6 +117,11 @@ def _parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.server_cores & arguments.load_cores:
         parser.error("the server and the load need cores of their own")
+    if missing := (arguments.server_cores | arguments.load_cores) - os.sched_getaffinity(0):
+        parser.error(f"this process may not run on core {min(missing)}; name others")
+    for path in filter(None, (arguments.json, arguments.plot)):
+        if not path.parent.is_dir():  # said now, not after the measurement
+            parser.error(f"{path.parent} is no directory; make it first")
     if not (arguments.seconds > 0 and arguments.rounds > 0):
         parser.error("--seconds and --rounds must be positive")
     arguments.venv = arguments.venv.absolute()

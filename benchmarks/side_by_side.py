@@ -1,5 +1,6 @@
 """Processes of one measurement, each pinned to its cores: the load, what is loaded, and the machine they share."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -89,7 +90,10 @@ def warn_unless_quiet(load: float) -> None:
 
 def parse_cores(text: str) -> set[int]:
     """Read cores such as 0 or 0,2."""
-    return {int(number) for number in text.split(",")}
+    try:
+        return {int(number) for number in text.split(",")}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"cores are numbers such as 0 or 0,2, got {text!r}") from None
 
 
 def _name_processor() -> str:

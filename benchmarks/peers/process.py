@@ -117,9 +117,12 @@ def _environment(peer: Peer, *, bundle: Path, scratch: str) -> dict[str, str]:
 
 
 def _prepare(command: list[str], environment: Mapping[str, str]) -> None:
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=_PREPARE_SECONDS, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_PREPARE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ServiceError(f"its model was not saved within {_PREPARE_SECONDS:g} s") from None
     if done.returncode:
         raise ServiceError(f"its model cannot be saved: {_last_line(done.stderr)}")
 
