@@ -4,7 +4,7 @@ import base64
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,11 +14,17 @@ from peers.dialects import DIALECTS
 from peers.environments import read_requirements
 from peers.process import Running, start_peer
 from peers.roster import OURS, PEERS, Peer
-from peers.rounds import check_served
+from peers.rounds import check_served, check_slices_equal
 from peers.rows import COLUMNS, draw, to_row, to_table
 from serving_load import Outcome
 
+from registry.bundle.directory import load_bundle
+from registry.bundle.generator import ReleasedGenerator
+from spect.conditions import Condition, Level, Pattern
 from spect.errors import ServiceError
+from spect.formats import npz
+from spect.formats.heading import write_whole
+from synspect.source import find_reference_bundle
 
 ORDER = {"level": "COR", "pattern": "normal", "count": 2, "seed": 7, "start": 0}
 ROOT = Path(__file__).parents[2]
@@ -97,16 +103,37 @@ def test_a_load_that_was_not_served_whole_is_no_figure() -> None:
         check_served(told)
 
 
+class Answering:
+    """Answers orders from the bundle, of another seed where it is told to err."""
+
+    def __init__(self, generator: ReleasedGenerator, *, errs_by: int) -> None:
+        self.generator, self.errs_by = generator, errs_by
+
+    def fetch(self, order: Mapping[str, object]) -> bytes:
+        condition = Condition(Level(order["level"]), Pattern(order["pattern"]))
+        seed = order["seed"] + self.errs_by
+        batch = self.generator.generate(condition, seed=seed, start=order["start"], count=order["count"])
+        return write_whole(npz.write, batch)
+
+
+def test_a_server_of_other_slices_is_found_out_before_anything_is_timed() -> None:
+    generator = ReleasedGenerator(load_bundle(find_reference_bundle()), threads=1)
+
+    check_slices_equal(Answering(generator, errs_by=0), generator)
+    with pytest.raises(ServiceError, match=r"its 1 slices of COR/unilateral are not those of the bundle"):
+        check_slices_equal(Answering(generator, errs_by=1), generator)
+
+
 def test_every_peer_is_asked_for_the_same_slices_in_its_own_words() -> None:
-    npz = b"PK\x03\x04 and so on \x00\x00"
+    sent = b"PK\x03\x04 and so on \x00\x00"
     answers = {
-        "slices": ({}, npz),
-        "mlflow": ({}, json.dumps({"predictions": [base64.b64encode(npz).decode()]}).encode()),
-        "triton": ({"Inference-Header-Content-Length": "2"}, b"{}" + len(npz).to_bytes(4, "little") + npz),
+        "slices": ({}, sent),
+        "mlflow": ({}, json.dumps({"predictions": [base64.b64encode(sent).decode()]}).encode()),
+        "triton": ({"Inference-Header-Content-Length": "2"}, b"{}" + len(sent).to_bytes(4, "little") + sent),
     }
 
     assert {peer.dialect for peer in PEERS} == set(DIALECTS) == set(answers)
-    assert {name: DIALECTS[name].unwrap(*answer) for name, answer in answers.items()} == dict.fromkeys(answers, npz)
+    assert {name: DIALECTS[name].unwrap(*answer) for name, answer in answers.items()} == dict.fromkeys(answers, sent)
     assert DIALECTS["mlflow"].wrap(ORDER) == {"inputs": [ORDER]}
     tensors = DIALECTS["triton"].wrap(ORDER)["inputs"]
     assert {tensor["name"]: tensor["data"][0] for tensor in tensors} == ORDER
