@@ -16,10 +16,12 @@ from peers.process import Running, start_peer
 from peers.roster import OURS, PEERS, Peer
 from peers.rounds import check_served, check_slices_equal
 from peers.rows import COLUMNS, draw, to_row, to_table
+from peers.servers.released import RUN_SLICES
 from serving_load import Outcome
 
 from registry.bundle.directory import load_bundle
 from registry.bundle.generator import ReleasedGenerator
+from serving.settings import ServiceSettings
 from spect.conditions import Condition, Level, Pattern
 from spect.errors import ServiceError
 from spect.formats import npz
@@ -122,6 +124,10 @@ def test_a_server_of_other_slices_is_found_out_before_anything_is_timed() -> Non
     check_slices_equal(Answering(generator, errs_by=0), generator)
     with pytest.raises(ServiceError, match=r"its 1 slices of COR/unilateral are not those of the bundle"):
         check_slices_equal(Answering(generator, errs_by=1), generator)
+
+
+def test_peers_run_the_graph_on_as_many_slices_as_the_service() -> None:
+    assert ServiceSettings.model_fields["batch_slices"].default == RUN_SLICES
 
 
 def test_every_peer_is_asked_for_the_same_slices_in_its_own_words() -> None:

@@ -20,7 +20,7 @@ from spect.sampling import GeneratorInputs
 from spect.slices import Counts, SyntheticBatch
 
 BUNDLE_VARIABLE = "PEER_BUNDLE"
-RUN_SLICES = 32  # of one run of the graph, as in the service
+RUN_SLICES = 16  # of one run of the graph, as in the service
 
 
 class Order(BaseModel):
