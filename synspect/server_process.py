@@ -4,6 +4,7 @@ import contextlib
 import errno
 import importlib.util
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -33,6 +34,10 @@ _DRAIN_SECONDS = 15  # for requests under way when the server is told to stop; a
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.1
 Tell = Callable[[str], object]
+# Below those that Linux lends to connections going out (from 32,768 on): one of them could be taken before the server
+# listens, even by whoever asks there whether it is ready yet, and then talks to itself.
+_FREE_PORTS = range(20_000, 32_000)
+_TRIED_PORTS = 64
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 — compared with, not bound to
 
 
@@ -199,11 +204,11 @@ def check_port_free(host: str, port: int) -> None:
 
 
 def find_free_port(host: str = DEFAULT_HOST, preferred: int = DEFAULT_PORT) -> int:
-    """Return the preferred port if it is free, else any free one."""
-    for port in (preferred, 0):
-        with contextlib.suppress(OSError), _bind(host, port) as listener:
-            free: int = listener.getsockname()[1]
-            return free
+    """Return the preferred port if it is free, else any free one; 0 prefers none."""
+    tried = random.sample(_FREE_PORTS, _TRIED_PORTS)
+    for port in [preferred, *tried] if preferred else tried:
+        with contextlib.suppress(OSError), _bind(host, port):
+            return port
     raise ConfigurationError(f"no port of {host} is free; stop another server first")
 
 

@@ -105,7 +105,7 @@ def test_a_damaged_result_is_named(cohorts: Path, tmp_path: Path, capsys: pytest
     tenths.result_path(0).parent.mkdir(parents=True)
     tenths.result_path(0).write_text(json.dumps({"seed": 0}), encoding="utf-8")
     assert few_scans.main(_command(cohorts, tenths.path, "--dry-run")) == 2
-    assert "seed0.json: outcome: Field required" in capsys.readouterr().err
+    assert "seed0.json: outcome is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

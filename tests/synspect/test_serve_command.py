@@ -159,6 +159,7 @@ def _serving(directory: Path, port: int, *options: str) -> Iterator["subprocess.
     finally:
         serving.terminate()
         serving.wait(timeout=120)
+        sys.stdout.write((directory / "log").read_text(encoding="utf-8"))  # shown where a test fails
 
 
 @pytest.mark.e2e
