@@ -8,9 +8,10 @@ from registry.bundle.directory import Bundle
 from registry.bundle.panel import Panel
 from registry.gates import GateReport, judge_bundle
 from registry.policy import Policy, load_policy
+from registry.promotion import read_history
 from registry.store.facts import CHAMPION, GENERATOR_TAG
 from registry.store.model_store import ModelStore
-from spect.errors import BundleError, ConfigurationError
+from spect.errors import BundleError, ConfigurationError, VersionError
 
 
 def judge_version(
@@ -29,15 +30,25 @@ def judge_version(
     """
     policy = policy or load_policy()
     champion = store.alias_version(CHAMPION)
+    compared = champion if champion not in {None, version} else _find_promoted_before(store, version)
     if champion_panel is not None:
-        _check_champion_panel(store, champion_panel, champion, version)
+        _check_champion_panel(store, champion_panel, compared or champion, version)
     with tempfile.TemporaryDirectory(prefix="synspect-gates-") as directory:
         bundle = store.download(version, Path(directory) / "version")
         other = None
-        if champion not in {None, version}:
-            other = _load_champion(store, str(champion), Path(directory) / "champion", champion_panel)
+        if compared is not None:
+            other = _load_champion(store, compared, Path(directory) / "champion", champion_panel)
         report = judge_bundle(policy, bundle, champion=other)
     return replace(report, version=version, champion=champion)
+
+
+def _find_promoted_before(store: ModelStore, version: str) -> str | None:
+    """Return the champion of the log, where the alias was taken from it by hand; None where that is this version.
+
+    Without it a version could be set by hand first, and then be promoted as if nobody had been champion.
+    """
+    latest = next(reversed(read_history(store).effective), None)
+    return latest.version if latest is not None and latest.version != version else None
 
 
 def _check_champion_panel(store: ModelStore, panel: Panel, champion: str | None, version: str) -> None:
@@ -67,4 +78,6 @@ def _load_champion(store: ModelStore, champion: str, directory: Path, panel: Pan
         bundle = store.download(champion, directory)
     except BundleError as error:
         return f"champion {champion} does not verify ({error})"
+    except VersionError:
+        return f"champion {champion} is no longer in the registry"
     return bundle if panel is None else replace(bundle, panel=panel)

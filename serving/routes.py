@@ -100,6 +100,7 @@ async def post_slices(request: Request) -> Response:
     order = parse_order(await _receive_body(request, deadline_seconds=worker.settings.deadline_seconds))
     name = choose_format(order, request.headers.get("accept"), request.query_params.get("layout"))
     model = worker.slot.current()
+    worker.check_targets(model, order)
     await find_allowance(request).take_slices(order.count)
     if is_streamed(order, name):
         return _stream_order(worker, model, order, name)

@@ -71,7 +71,11 @@ class ModelSlot:
     def current(self) -> ServedModel:
         """Return the model that answers now; raise `NotReadyError` where there is none."""
         if self._current is None:
-            raise NotReadyError(f"no model is served: {self.reason}", retry_after_seconds=_RETRY_AFTER_SECONDS)
+            # Why is for the log alone: it names files of this machine.
+            raise NotReadyError(
+                "no model is served; the server's log says which bundle it waits for or refused",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
         return self._current
 
     def refresh(self) -> bool:

@@ -110,9 +110,19 @@ class Worker:
         self._measurer.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self.measuring.close)
 
+    @staticmethod
+    def check_targets(model: ServedModel, order: Order) -> None:
+        """Draw one slice of each portion: a target outside the support fails here, not in a batch with others.
+
+        Raises `RequestError` before anything is counted, waited for or made.
+        """
+        for portion in order.portions:
+            model.generator.draw_inputs(
+                portion.condition, seed=portion.seed, start=portion.start, targets=portion.targets
+            )
+
     async def make(self, model: ServedModel, order: Order) -> SyntheticBatch:
         """Make the slices of an order, as generated, with one model."""
-        _check_targets(model, order)
         counts = await self.batcher.generate(model.generator, order.portions)
         return describe_generated(order, model).part(counts)
 
@@ -126,7 +136,6 @@ class Worker:
 
         Leaving the context drops what is left. Raises as `make` and `encode` do, here or while they are read.
         """
-        _check_targets(model, order)
         write = partial(FORMATS[name].encode, describe_answer(order, model))
         with self.batcher.open_stream(model.generator, order.portions) as made:
             labelled = _label(made, describe_generated(order, model))
@@ -206,12 +215,6 @@ class Worker:
                 f"a slice made for the asked quantities has no brain outline ({error}); ask for others",
                 reason="not_measurable",
             ) from None
-
-
-def _check_targets(model: ServedModel, order: Order) -> None:
-    """Draw one slice of each portion: a target outside the support fails here, not in a batch with others."""
-    for portion in order.portions:
-        model.generator.draw_inputs(portion.condition, seed=portion.seed, start=portion.start, targets=portion.targets)
 
 
 async def _label(made: AsyncIterator[Counts], heading: Heading) -> AsyncIterator[SyntheticBatch]:

@@ -18,7 +18,8 @@ SQLITE = "sqlite:///"
 _DATABASE_SERVERS = ("postgresql", "mysql")
 _CONNECT_SECONDS = 10
 _NAME_A_SERVER = "set MLFLOW_TRACKING_URI to the address of an MLflow server"
-_USER = re.compile(r"(?<!sqlite:)(?<!/)//\S*@|(?<![\w/])[^\s/:@]+:(?!//)\S*@")
+# The last: what a driver quotes of an address whose password holds an @ itself.
+_USER = re.compile(r"(?<!sqlite:)(?<!/)//\S*@|(?<![\w/])[^\s/:@]+:(?!//)\S*@|(?<![^\s\"'(])[^\s/\"']+@")
 _QUERY_VALUE = re.compile(r"([?&][^=\s&]+)=[^&\s]*")
 
 # In MLflow's words: what went wrong, and what to do where the caller does not know it better.

@@ -130,6 +130,19 @@ def test_a_champion_that_synspect_did_not_register_is_named(store: ModelStore, t
     assert "version 1 of synspect holds no bundle, for it was not registered by synspect" in report.failed[0].note
 
 
+def test_setting_a_version_by_hand_first_does_not_spare_it_the_comparison(store: ModelStore, tmp_path: Path) -> None:
+    first = store.register_bundle(build_tiny_bundle(tmp_path / "old", output_gain=0.9, cohort_fingerprint="8" * 64))
+    (second,) = register(store, tmp_path, 1)
+    promote_version(store, first)
+
+    store.set_alias(CHAMPION, second)
+
+    with pytest.raises(GateError, match="worse_than_champion"):
+        promote_version(store, second)
+    store._client.delete_model_version("synspect", first)
+    assert "champion 1 is no longer in the registry" in judge_version(store, second).failed[0].note
+
+
 def test_a_champion_validated_on_another_cohort_is_compared_by_a_panel_of_its_own(
     store: ModelStore, tmp_path: Path
 ) -> None:

@@ -120,8 +120,9 @@ def test_what_could_not_be_asked_or_was_not_made_is_not_counted(limited, tmp_pat
     one_wrong = build_tiny_bundle(tmp_path / "late", graph=unbounded_graph(output_gain=LATE_GAIN))
     client = limited(bundle_dir=one_wrong.path)
     wrong = {"seed": 0, "start": LATE_INDEX - 2}
-    bodies = ({"level": "cortex"}, {"format": "bmp"}, wrong, wrong, wrong)
-    assert [ask(client, "two", **body).status_code for body in bodies] == [422, 422, 500, 500, 500]
+    beyond = {"count": 5, "mean_counts": 1e6}
+    bodies = ({"level": "cortex"}, {"format": "bmp"}, beyond, beyond, wrong, wrong, wrong)
+    assert [ask(client, "two", **body).status_code for body in bodies] == [422, 422, 422, 422, 500, 500, 500]
     assert [ask(client, "two", count=5).status_code for _ in range(3)] == [200, 200, 429]
 
 

@@ -40,7 +40,7 @@ def make_slot(directory: Path) -> tuple[ModelSlot, Reloads]:
 def test_an_empty_directory_is_not_ready_until_a_bundle_appears(tmp_path: Path) -> None:
     slot, reloads = make_slot(tmp_path)
     assert not slot.refresh()
-    with pytest.raises(NotReadyError, match="holds no bundle"):
+    with pytest.raises(NotReadyError, match="no model is served; the server's log says"):
         slot.current()
     switch(tmp_path, make_pair(tmp_path, "a", version="3"))
     assert slot.refresh()
