@@ -5,7 +5,7 @@ so entries are ordered by numbers: each intent and each outcome takes one above 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -117,12 +117,13 @@ class History:
         latest = next(reversed(self.entries), None)
         return latest if latest is not None and latest.outcome is None else None
 
-    def find_previous(self, *, admit_outside: bool = True) -> LogEntry | None:
+    def find_previous(self, *, admit_outside: bool = True, among: Collection[str] | None = None) -> LogEntry | None:
         """Return the promotion a rollback returns to; None where the log holds no earlier champion.
 
         A promotion puts a version on top of those before it, a rollback takes the top off again. What a promotion
         found as champion and the log does not know was set by hand, and is returned to as well unless the policy
-        refuses it. Where the alias was moved by hand since, the log's top itself is the previous champion.
+        refuses it. Where the alias was moved by hand since, the log's top itself is the previous champion. `among` are
+        the versions that are still there: those that were deleted are passed over.
         """
         stack: list[LogEntry] = []
         for before, entry in _pairs(self.effective):
@@ -138,7 +139,14 @@ class History:
                 stack.append(entry)
         if stack and stack[-1].version == self.champion:
             stack.pop()
-        return next((entry for entry in reversed(stack) if admit_outside or entry.promotion != "outside"), None)
+        return next(
+            (
+                entry
+                for entry in reversed(stack)
+                if (admit_outside or entry.promotion != "outside") and (among is None or entry.version in among)
+            ),
+            None,
+        )
 
     def reigns(self) -> tuple[Reign, ...]:
         """Return who was champion and from when to when, oldest first."""

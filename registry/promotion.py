@@ -126,7 +126,10 @@ def rollback(store: ModelStore, *, who: str | None = None, policy: Policy | None
     if cut_off is not None and cut_off.action == "rollback" and cut_off.version == history.champion:
         _settle(store, cut_off, "done", number=history.next_number)
         return cut_off.to_note()
-    target = history.find_previous(admit_outside=not (policy or load_policy()).require_gates)
+    target = history.find_previous(
+        admit_outside=not (policy or load_policy()).require_gates,
+        among={facts.version for facts in store.versions()},
+    )
     if target is None:
         raise RegistryError(f"model {store.name} has no earlier champion to return to; promote a version instead")
     with tempfile.TemporaryDirectory(prefix="synspect-rollback-") as directory:

@@ -35,6 +35,19 @@ def test_after_a_rollback_a_promotion_can_be_undone_again(store: ModelStore, tmp
     assert rollback(store).version == first
 
 
+def test_rollback_passes_over_versions_that_were_deleted(store: ModelStore, tmp_path: Path) -> None:
+    first, second, third = register(store, tmp_path, 3)
+    for version in (first, second, third):
+        promote_version(store, version)
+    store._client.delete_model_version("synspect", second)
+    assert rollback(store).version == first
+
+    promote_version(store, third)
+    store._client.delete_model_version("synspect", third)  # and the alias with it
+    assert store.alias_version(CHAMPION) is None
+    assert rollback(store).version == first
+
+
 def test_rollback_keeps_why_the_earlier_champion_was_promoted(store: ModelStore, tmp_path: Path) -> None:
     (bad,) = register(store, tmp_path / "bad", 1, BAD)
     (good,) = register(store, tmp_path / "good", 1)
