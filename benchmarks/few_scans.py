@@ -15,9 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study.kept import hold
 from study.plan import Scale
-from study.progress import training_bar
+from study.progress import GO_ON, advance
 from tenth.estimate import print_plan
 from tenth.report import write_report
 from tenth.results import MATRIX, SeedResult, TenthRecord, Tenths
@@ -28,7 +27,6 @@ from spect.errors import ConfigurationError, InputError, SynspectError
 from training.validation.lessons import FEWEST
 
 _INTERRUPTED = 130
-_GO_ON = "stopped; the same command goes on"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
-        print(_GO_ON, file=sys.stderr)
+        print(GO_ON, file=sys.stderr)
         return _INTERRUPTED
 
 
@@ -78,21 +76,19 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _advance(tenths: Tenths, seed: int, record: TenthRecord, scans: Scans, *, title: str) -> bool:
-    """Bring a seed to its result unless it has one or another process is at it; False where a signal stopped it."""
-    with hold(tenths.lock_path(seed)) as is_ours:
-        if tenths.result_path(seed).exists():
-            return True
-        if not is_ours:
-            print(f"seed {seed}: another process is at it", flush=True)
-            return True
-        with training_bar(title, record.scale.images) as bar:
-            result = finish_seed(tenths, seed, record, scans, training=bar, measuring=bar.measure)
-        if result is None:
-            print(f"seed {seed}: {_GO_ON}", file=sys.stderr)
-            return False
+    def keep(result: SeedResult) -> None:
         tenths.save(result)
-    _say(result)
-    return True
+        _say(result)
+
+    return advance(
+        f"seed {seed}",
+        title=title,
+        images=record.scale.images,
+        lock=tenths.lock_path(seed),
+        result_path=tenths.result_path(seed),
+        finish=lambda bar: finish_seed(tenths, seed, record, scans, training=bar, measuring=bar.measure),
+        keep=keep,
+    )
 
 
 def _say(result: SeedResult) -> None:

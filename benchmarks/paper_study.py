@@ -15,9 +15,8 @@ from pathlib import Path
 
 from study.arms import Material, finish_arm, load_material
 from study.estimate import PAPER_SPEED, print_plan
-from study.kept import hold
 from study.plan import ABLATIONS, Arm, Scale, build_plan
-from study.progress import training_bar
+from study.progress import GO_ON, advance
 from study.report import write_report
 from study.results import ArmResult, Study
 
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print(GO_ON, file=sys.stderr)
         return _INTERRUPTED
 
 
@@ -62,21 +61,19 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _advance(study: Study, arm: Arm, scale: Scale, material: Material, *, title: str) -> bool:
-    """Bring an arm to its result unless it has one or another process is at it; False where a signal stopped it."""
-    with hold(study.lock_path(arm)) as is_ours:
-        if study.result_path(arm).exists():
-            return True
-        if not is_ours:
-            print(f"{arm.name}: another process is at it", flush=True)
-            return True
-        with training_bar(title, scale.images) as bar:
-            result = finish_arm(study, arm, scale, material, training=bar, measuring=bar.measure)
-        if result is None:
-            print(f"{arm.name}: stopped and saved; the same command goes on", file=sys.stderr)
-            return False
+    def keep(result: ArmResult) -> None:
         study.save(result)
-    _say(result)
-    return True
+        _say(result)
+
+    return advance(
+        arm.name,
+        title=title,
+        images=scale.images,
+        lock=study.lock_path(arm),
+        result_path=study.result_path(arm),
+        finish=lambda bar: finish_arm(study, arm, scale, material, training=bar, measuring=bar.measure),
+        keep=keep,
+    )
 
 
 def _say(result: ArmResult) -> None:

@@ -4,8 +4,9 @@ import ipaddress
 import logging
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.answer_status import AnswerStatus
 from serving.metrics import ServiceMetrics
 from serving.page_files import PAGE_FILES
 from serving.problems import ForbiddenError, TokenError, TryLaterError, find_kind, to_response
@@ -30,7 +31,7 @@ class AccessGuard:
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, quotas: QuotaStore, metrics: ServiceMetrics) -> None:
         self._app = app
-        self._tokens = settings.read_tokens()
+        self._tokens = settings.tokens
         self._allow_anonymous = settings.allow_anonymous
         self._quotas = quotas
         self._metrics = metrics
@@ -50,20 +51,13 @@ class AccessGuard:
         await self._pass_on(scope, receive, send, allowance)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, allowance: Allowance) -> None:
-        status: int | None = None
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        status = AnswerStatus()
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, status.noted_by(send))
         except Exception:
             await allowance.settle(None)
             raise
-        await allowance.settle(status)
+        await allowance.settle(status.value)
 
     def _check(self, scope: Scope) -> Token | None:
         """Return whose token a request carries, None where none is asked for."""
@@ -79,7 +73,7 @@ class AccessGuard:
 
 def warn_if_open(settings: ServiceSettings) -> None:
     """Say in the log that everybody is served, where that is so."""
-    if settings.allow_anonymous and not settings.read_tokens():
+    if settings.allow_anonymous and not settings.tokens:
         log.warning("SYNSPECT_ALLOW_ANONYMOUS is true and no token is set: everybody who reaches this port is served")
 
 

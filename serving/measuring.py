@@ -62,16 +62,15 @@ def check_upload(job: Job) -> bytes:
 
 def picture_upload(job: Job) -> bytes:
     """Return the answer of POST /v1/drift/check as a picture."""
-    from spect.formats.drift_png import drift_check_png  # noqa: PLC0415 — the plots take half a second to import
+    from spect.formats.drift_png import drift_check_png  # noqa: PLC0415 — the plots are slow to import
 
     return drift_check_png(_check(job), title=f"Uploaded scans against model {job.task.model_version}")
 
 
 def _check(job: Job) -> dict[str, Any]:
-    profile = ReferenceProfile.from_json(job.profile)
-    return check_scans(
-        profile, to_scan_set(job.upload(), read_upload(job.upload(), max_bytes=job.task.max_bytes))
-    ).to_dict()
+    upload, profile = job.upload(), ReferenceProfile.from_json(job.profile)
+    scans = to_scan_set(upload, read_upload(upload, max_bytes=job.task.max_bytes))
+    return check_scans(profile, scans).to_dict()
 
 
 TASKS: Mapping[str, Callable[[Job], bytes]] = {

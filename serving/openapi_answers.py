@@ -104,20 +104,11 @@ def describe_problems(route: str, *further: int) -> Json:
 
 def _problem(status: int) -> Json:
     when, detail = _WHEN[status]
-    example = {
-        "type": problem_type(_names(status)[0]),
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-    }
+    title = HTTPStatus(status).phrase
+    example = {"type": problem_type(_names(status)[0]), "title": title, "status": status, "detail": detail}
     content = {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}, "example": example}}
     headers = _RETRY_AFTER if status in _TRY_LATER else _CHALLENGE if status == HTTPStatus.UNAUTHORIZED else {}
     return {"description": when, "content": content, "headers": _headers(_NOTICE_HEADER | headers)}
-
-
-def _example(status: int, detail: str) -> Json:
-    title = HTTPStatus(status).phrase
-    return {"type": problem_type(_names(status)[0]), "title": title, "status": status, "detail": detail}
 
 
 def _names(status: int) -> list[str]:

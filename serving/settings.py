@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -75,8 +76,9 @@ class ServiceSettings(BaseSettings):
         shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         return Path(shared).parent / "synspect" if shared else Path(tempfile.mkdtemp(prefix="synspect-"))
 
-    def read_tokens(self) -> Tokens:
-        """Return the tokens that are let in; raise `ConfigurationError` for what cannot be read or meant."""
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Tokens that are let in, read once; raises `ConfigurationError` for what cannot be read or meant."""
         return read_tokens(file=self.tokens_file, sha256=self.token_sha256)
 
     def find_bundle_dir(self) -> Path:
@@ -90,7 +92,7 @@ def load_settings() -> ServiceSettings:
     """Read the environment; raise `ConfigurationError` naming the first setting that is wrong."""
     try:
         settings = ServiceSettings()
-        settings.read_tokens()
+        _ = settings.tokens  # read now: what is wrong with them is said before anything starts
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "_".join(map(str, first["loc"])).upper()

@@ -6,8 +6,9 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.answer_status import AnswerStatus
 from serving.metrics import OTHER_ROUTE, ServiceMetrics
 from serving.page_files import PAGE_FILES
 
@@ -51,21 +52,14 @@ class RequestTimes:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        status = 500
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        status = AnswerStatus()
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, status.noted_by(send))
         except Exception:
-            status = 500  # of an answer that was cut off too: that it began with 200 makes it no success
+            status.value = None  # an answer that was cut off is no success, though it began with 200
             raise
         finally:
-            self._metrics.observe_request(_template(scope), status, time.monotonic() - started)
+            self._metrics.observe_request(_template(scope), status.value or 500, time.monotonic() - started)
 
 
 def _template(scope: Scope) -> str:

@@ -16,7 +16,7 @@ from training.mean_slice import MeanSlices, compute_mean_correction
 from training.networks import Generator
 from training.output_correction import OutputCorrection
 from training.quantities import draw_quantities
-from training.spectrum import RingPower, compute_gain, weigh_conditions
+from training.spectrum import Power, compute_gain, measure_power
 
 PER_CONDITION = 512  # synthetic slices: their mean is surer than that of the training slices
 BATCH = 64
@@ -28,15 +28,20 @@ class TrainingStatistics:
     """What the training slices have in common."""
 
     mean_slices: MeanSlices
-    spectrum: RingPower | None  # None where no condition has two slices
+    power: Power | None  # None where no condition has two slices
 
     @classmethod
     def of(cls, model_images: NDArray[np.float32], condition: NDArray[np.int64]) -> "TrainingStatistics":
         """Measure model images (n, m, m) of conditions (n,)."""
         mean_slices = MeanSlices.of(model_images, condition)
-        weight = weigh_conditions(mean_slices.slices)
-        spectrum = RingPower.of(model_images, condition, weight) if weight.any() else None
-        return cls(mean_slices=mean_slices, spectrum=spectrum)
+        weight = _weigh_conditions(mean_slices.slices)
+        power = measure_power(model_images, condition, weight) if weight.any() else None
+        return cls(mean_slices=mean_slices, power=power)
+
+
+def _weigh_conditions(slices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the degrees of freedom of conditions with this many slices each."""
+    return np.maximum(slices - 1, 0)
 
 
 @torch.no_grad()
@@ -51,12 +56,14 @@ def calibrate_output(
     """Set the correction of a generator in eval mode, in place: of its spectrum, of its mean slices, or of both."""
     correction = generator.correction
     correction.reset()
+    if not (spectrum or mean_slices):
+        return
     slices = expected.mean_slices.slices
     condition = np.repeat(np.flatnonzero(slices), PER_CONDITION)
     made = _generate(generator, condition, density)
-    if spectrum and expected.spectrum is not None:
-        found = RingPower.of(made, condition, weigh_conditions(slices))
-        correction.gain.copy_(torch.from_numpy(compute_gain(expected.spectrum, found, generator.matrix)))
+    if spectrum and expected.power is not None:
+        found = measure_power(made, condition, _weigh_conditions(slices))
+        correction.gain.copy_(torch.from_numpy(compute_gain(expected.power, found, generator.matrix)))
         _keep_means(correction, MeanSlices.of(made, condition).model_images)
         made = _correct(correction, made, condition)
     if mean_slices:

@@ -82,7 +82,7 @@ class TrainingConfig:
     # The average's mean slices are brought to those of the training slices (training.mean_slice): a probe told slices
     # of 80,000 images by a mottle that all of them shared.
     corrects_mean_slices: bool = True
-    # And the power of each wavelength to that of training (training.spectrum): the finest waves had up to six times it.
+    # And the power of each wavelength to that of training (training.spectrum): what is finer than a camera sees tells.
     corrects_spectrum: bool = True
     # The released checkpoint: the best by the selection patients, or the last one.
     kept_checkpoint: Literal["best", "last"] = "best"

@@ -23,6 +23,7 @@ class OutputCorrection(nn.Module):
         self.register_buffer("gain", torch.ones(matrix, matrix))
         self.register_buffer("mean", torch.zeros(len(CONDITIONS), 1, matrix, matrix))
         self.register_buffer("cosines", cosine_matrix(matrix), persistent=False)
+        self.register_load_state_dict_pre_hook(_accept_uncorrected)  # type: ignore[no-untyped-call]
 
     def forward(self, model_images: Tensor, condition: Tensor) -> Tensor:
         """Correct model images (n, 1, m, m) of conditions (n,); what comes out lies in [-1, 1]."""
@@ -39,6 +40,12 @@ class OutputCorrection(nn.Module):
         """Correct nothing."""
         self.gain.fill_(1)
         self.mean.zero_()
+
+
+def _accept_uncorrected(correction: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Complete the state of a checkpoint of before, when nothing was corrected: such a run trains on so."""
+    for name in ("gain", "mean"):
+        state.setdefault(f"{prefix}{name}", correction.get_buffer(name).clone())
 
 
 def cosine_matrix(size: int) -> Tensor:

@@ -1,13 +1,14 @@
 """One arm from nothing, or from where it was killed, to its result: trained, exported, measured."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from study.plan import Arm, Scale
+from study.progress import StageProgress
 from study.results import ArmResult, Study, StudyRecord
 
 from cohort.store import Cohort, load_cohort
@@ -34,8 +35,6 @@ from training.validation.samples import (
 )
 
 PAUSE = 10  # usual gaps between two lines of metrics: longer ones are pauses, not training
-
-StageProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ def print_plan(study: Study, plan: Sequence[Arm], scale: Scale, *, images_per_se
     for arm in plan:
         state, hours = "done", 0.0
         if not study.result_path(arm).exists():
-            seen = count_images(study, arm)
+            seen = count_images(RunDirectory(study.runs / arm.name))
             state = f"{seen:,} images seen" if seen else "not begun"
             training, validation = estimate_hours(arm, scale, done, images_per_second=images_per_second)
             hours = training * (1 - seen / scale.images) + validation
@@ -44,8 +44,8 @@ def print_plan(study: Study, plan: Sequence[Arm], scale: Scale, *, images_per_se
     print(f"{len(plan)} arms, {total:.1f} h on one core by {basis}; two processes halve it on two cores")
 
 
-def count_images(study: Study, arm: Arm) -> int:
-    """Images an arm has seen so far, as its run logged."""
-    metrics = RunDirectory(study.runs / arm.name).metrics
+def count_images(run: RunDirectory) -> int:
+    """Images a run has seen so far, as it logged."""
+    metrics = run.metrics
     lines = read_metrics(metrics) if metrics.exists() else []
     return int(lines[-1][AT]) if lines else 0

@@ -1,11 +1,19 @@
-"""One bar for a training and what is measured of it."""
+"""One piece of a long benchmark brought to its result, with one bar for its training and what is measured of it."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from study.kept import hold
 
 from synspect.screen import open_progress, words
+
+StageProgress = Callable[[str, int, int], None]
+Result = TypeVar("Result")
+GO_ON = "stopped; the same command goes on"
 
 
 class TrainingBar:
@@ -39,3 +47,32 @@ def training_bar(title: str, images: int) -> Iterator[TrainingBar]:
     bar = TrainingBar(title, images)
     with bar.progress:
         yield bar
+
+
+def advance(
+    name: str,
+    *,
+    title: str,
+    images: int,
+    lock: Path,
+    result_path: Path,
+    finish: Callable[[TrainingBar], Result | None],
+    keep: Callable[[Result], None],
+) -> bool:
+    """Bring a piece to its result unless it has one or another process is at it; False where a signal stopped it.
+
+    `finish` trains and measures it, `keep` writes and says the result.
+    """
+    with hold(lock) as is_ours:
+        if result_path.exists():
+            return True
+        if not is_ours:
+            print(f"{name}: another process is at it", flush=True)
+            return True
+        with training_bar(title, images) as bar:
+            result = finish(bar)
+        if result is None:
+            print(f"{name}: {GO_ON}", file=sys.stderr)
+            return False
+        keep(result)
+    return True

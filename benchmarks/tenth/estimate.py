@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Mapping
 
 import numpy as np
+from study.estimate import count_images
 from tenth.results import SeedResult, TenthRecord, Tenths
 
 from cohort.store import Cohort
 from spect.conditions import CONDITIONS
-from training.reporting import AT, read_metrics
 from training.run import RunDirectory
 
 MEASURING_HOURS = 0.1  # 4,000 synthetic slices on one core
@@ -22,7 +22,7 @@ def print_plan(tenths: Tenths, record: TenthRecord, cuts: Mapping[int, Cohort], 
     for seed, tenth in cuts.items():
         state, hours = "done", 0.0
         if not tenths.result_path(seed).exists():
-            seen = _count_images(tenths, seed)
+            seen = count_images(RunDirectory(tenths.run_path(seed)))
             state = f"{seen:,} images seen" if seen else "not begun"
             training, measuring = _estimate_hours(record, done, images_per_second=images_per_second)
             hours = training * (1 - seen / record.scale.images) + measuring
@@ -49,9 +49,3 @@ def _estimate_hours(record: TenthRecord, done: list[SeedResult], *, images_per_s
         return record.scale.images / images_per_second / 3600, MEASURING_HOURS
     speed = statistics.median(result.images_seen / result.training_hours for result in trained)
     return record.scale.images / speed, statistics.median(result.measuring_hours for result in trained)
-
-
-def _count_images(tenths: Tenths, seed: int) -> int:
-    metrics = RunDirectory(tenths.run_path(seed)).metrics
-    lines = read_metrics(metrics) if metrics.exists() else []
-    return int(lines[-1][AT]) if lines else 0

@@ -1,11 +1,11 @@
 """The scans of both cohorts: those a site cuts its tenth from, and those of patients never trained on; loaded once."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from study.arms import describe_training
 from study.plan import Scale
+from study.progress import StageProgress
 from tenth.cut import Cut, build_tenth, count_smallest_level, cut_tenth, select_site
 from tenth.results import MATRIX, TenthRecord
 
@@ -16,8 +16,6 @@ from training.validation.panel import VALIDATION_SEED
 from training.validation.pattern_classifier import LabelledSlices
 from training.validation.sample import measure_sample
 from training.validation.samples import FIELD_TOLERANCE_MM, FULL, select_reference
-
-StageProgress = Callable[[str, int, int], None]
 
 SLICES_A_SCORE = 2  # with fewer the basis of a level holds zeros: training.principal
 

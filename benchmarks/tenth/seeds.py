@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 from study.arms import compute_training_seconds, train_on
+from study.progress import StageProgress
 from tenth.cut import Cut
 from tenth.results import PRESET, SeedResult, Taught, TenthRecord, Tenths
 from tenth.scans import MeasuredScans, Scans, plan_tenth
@@ -28,8 +28,6 @@ from training.staging import stage_run
 from training.validation.lessons import Lesson, draw_gaussian, teach, teach_with_added
 from training.validation.pattern_classifier import LabelledSlices
 from training.validation.samples import draw_synthetic
-
-StageProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,7 +196,7 @@ def _open_session(model: bytes, *, require_gpu: bool, threads: int | None) -> on
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads or 0
-    # A memory plan a batch size would be held beside the blocks it was drawn from: a third more memory, no less time.
+    # A memory plan for each batch size would be held beside the blocks it was drawn from.
     options.enable_mem_pattern = False
     # Threads that spin while idle would take the cores of the other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -18,12 +18,10 @@ class DirectoryHold:
     """A shared lock on a directory, for as long as this object lives."""
 
     def __init__(self, directory: Path) -> None:
-        self.descriptor = descriptor = os.open(
-            directory, os.O_RDONLY | os.O_DIRECTORY
-        )  # a child that gets it holds too
-        self._close = weakref.finalize(self, os.close, descriptor)
+        self.descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)  # a child that gets it holds as well
+        self._close = weakref.finalize(self, os.close, self.descriptor)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            fcntl.flock(self.descriptor, fcntl.LOCK_SH)
         except OSError as error:  # a network file system without locks
             log.warning("%s is used without a lock (%s): another process may remove it", directory, error.strerror)
 

@@ -32,7 +32,7 @@ class Format:
             )
 
 
-# Each library below takes 20 MiB and a fifth of a second: whoever writes npz alone goes without.
+# Each library below is large and slow to import: whoever writes npz alone goes without.
 def _write_nifti(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[bytes]:
     from spect.formats import nifti  # noqa: PLC0415 — nibabel
 

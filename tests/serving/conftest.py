@@ -11,6 +11,7 @@ from serving.metrics import ServiceMetrics
 from serving.routes import build_app
 from serving.settings import ServiceSettings
 from serving.worker import Worker
+from synspect.server_process import ServerOptions, ServerProcess, find_free_port, start_server
 from tests.support.asgi_client import AsgiClient
 from tests.support.followed_directory import make_pair, switch
 from tests.support.tiny_bundle import build_tiny_bundle
@@ -54,3 +55,17 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("followed")
     switch(directory, make_pair(directory, "a", version="1"))
     return directory
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the `server` of a module writes its log."""
+    return tmp_path_factory.mktemp("log") / "server.log"
+
+
+@pytest.fixture(scope="module")
+def server(served_bundle: Bundle, log: Path) -> Iterator[ServerProcess]:
+    """A real server of the bundle, one for the tests of a module; a module may define its own."""
+    options = ServerOptions(bundle_dir=served_bundle.path, port=find_free_port(preferred=0))
+    with start_server(options, log_path=log) as running:
+        yield running

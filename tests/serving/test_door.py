@@ -4,7 +4,6 @@ import concurrent.futures
 import hashlib
 import importlib.metadata
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,18 +21,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 ASKED = {"level": "COR", "pattern": "normal", "count": 2, "seed": 7}
 WEBSOCKET = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 HEAD = b"Host: localhost\r\nConnection: close\r\n"
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("log") / "server.log"
-
-
-@pytest.fixture(scope="module")
-def server(served_bundle: Bundle, log: Path) -> Iterator[ServerProcess]:
-    options = ServerOptions(bundle_dir=served_bundle.path, port=find_free_port(preferred=0))
-    with start_server(options, log_path=log) as running:
-        yield running
 
 
 def send(server: ServerProcess, content: bytes, *, hang_up: bool = False) -> bytes:

@@ -3,31 +3,17 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from registry.bundle.directory import Bundle
 from serving.openapi import build_openapi
-from synspect.server_process import ServerOptions, ServerProcess, find_free_port, start_server
+from synspect.server_process import ServerProcess
 
 pytestmark = [pytest.mark.e2e]
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 RUN = "from schemathesis.cli import schemathesis; schemathesis()"
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("log") / "server.log"
-
-
-@pytest.fixture(scope="module")
-def server(served_bundle: Bundle, log: Path) -> Iterator[ServerProcess]:
-    options = ServerOptions(bundle_dir=served_bundle.path, port=find_free_port(preferred=0))
-    with start_server(options, log_path=log) as running:
-        yield running
 
 
 def run_cases(server: ServerProcess, directory: Path, *arguments: str) -> tuple[int, str]:

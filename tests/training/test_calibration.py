@@ -19,7 +19,7 @@ from training.networks import Generator, build_networks
 from training.output_correction import cosine_matrix
 from training.principal import level_of_condition
 from training.quantities import draw_quantities
-from training.spectrum import RingPower, weigh_conditions
+from training.spectrum import measure_power
 
 DARK_ROWS = 8
 SLICES = np.array([40, 12, 40, 20, 4, 40, 30, 10])
@@ -66,7 +66,7 @@ def _mottle(seed: int = 1) -> np.ndarray:
 
 
 def _correct(generator: Generator, target: np.ndarray, *, slices: np.ndarray = SLICES) -> np.ndarray:
-    expected = TrainingStatistics(mean_slices=MeanSlices(model_images=target, slices=slices), spectrum=None)
+    expected = TrainingStatistics(mean_slices=MeanSlices(model_images=target, slices=slices), power=None)
     calibrate_output(generator, expected, tiny_prepared().density)
     return generator.correction.mean[:, 0].numpy()
 
@@ -117,8 +117,7 @@ def _statistics(images: np.ndarray) -> TrainingStatistics:
 
 def _powers(images: np.ndarray) -> np.ndarray:
     condition = np.repeat(np.arange(len(CONDITIONS)), images.shape[1])
-    weight = weigh_conditions(np.bincount(condition))
-    return RingPower.of(images.reshape(-1, *images.shape[2:]), condition, weight).power
+    return measure_power(images.reshape(-1, *images.shape[2:]), condition, np.bincount(condition))
 
 
 def test_what_is_finer_than_scans_can_be_is_taken_away_and_what_lacks_is_brought(generator: Generator) -> None:
@@ -147,6 +146,24 @@ def test_a_calibration_is_made_anew_whatever_was_set_before(generator: Generator
     first = [tensor.clone() for tensor in generator.correction.buffers()]
     calibrate_output(generator, expected, tiny_prepared().density)
     assert same_tensors(first, generator.correction.buffers())
+
+
+def test_a_checkpoint_of_before_is_loaded_uncorrected(generator: Generator) -> None:
+    generator.correction.mean.fill_(0.1)
+    state = {name: value for name, value in generator.state_dict().items() if not name.startswith("correction.")}
+    fresh, _ = build_networks(TINY, seed=5)
+    fresh.load_state_dict(state)
+    assert not fresh.correction.mean.any()
+    assert fresh.correction.gain.eq(1).all()
+    assert same_tensors(fresh.to_image.parameters(), generator.to_image.parameters())
+
+
+def test_nothing_is_generated_where_nothing_is_corrected(generator: Generator) -> None:
+    expected = _statistics(_generate(generator, seed=2) * 0.9)
+    calibrate_output(generator, expected, tiny_prepared().density)
+    generator.register_forward_hook(lambda *_: pytest.fail("slices were generated for no correction"))
+    calibrate_output(generator, expected, tiny_prepared().density, spectrum=False, mean_slices=False)
+    assert not generator.correction.mean.any()
 
 
 def test_no_correction_while_a_network_learns(generator: Generator) -> None:
