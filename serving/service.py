@@ -16,6 +16,7 @@ from serving.connections import bound_connections
 from serving.problems import NotReadyError, to_response
 from serving.security_headers import SecurityHeaders
 from serving.settings import load_settings
+from serving.supervised import end_with_supervisor
 
 _SETTINGS = load_settings()
 bound_connections(_SETTINGS.deadline_seconds)
@@ -68,6 +69,7 @@ class SynspectService:
         from serving.worker import Worker  # noqa: PLC0415 — imports the metrics
 
         logging.getLogger("serving").setLevel(logging.INFO)
+        end_with_supervisor()
         if bentoml.server_context.worker_index in {None, 1}:
             warn_if_open(_SETTINGS)
         forget_dead_workers()

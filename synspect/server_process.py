@@ -133,7 +133,7 @@ class ServerProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_SECONDS)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # its own session: only what it started
+            os.killpg(self._process.pid, signal.SIGKILL)  # its session; workers, in their own, end with it
         self._process.wait()
         self._home.remove()
 
