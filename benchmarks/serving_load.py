@@ -47,6 +47,7 @@ class Outcome:
             "slices_per_second": in_time / within,
             # Coarse batches end together, many just after the time: over all until the last answer none is lost.
             "slices_per_second_to_the_end": slices * len(self.finished) / last,
+            "seconds_after": max(last - within, 0.0),  # until what was asked for in time was all answered
             "statuses": dict(self.statuses),
             **{f"{name}_seconds": float(value) for name, value in zip(("p50", "p99", "max"), quantiles, strict=True)},
         }

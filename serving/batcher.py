@@ -5,7 +5,6 @@ generator takes slices from every waiting request in turn, so a small request wa
 """
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from serving.jobs import Job, Piece, SliceGenerator
 from serving.problems import DeadlineError, OverloadedError
+from serving.queue_bound import QueueBound
 from serving.schemas import Portion
 from spect.errors import InvalidOutputError, SynspectError
 from spect.sampling import GeneratorInputs
@@ -50,9 +50,9 @@ class MicroBatcher:
 
     Parameters
     ----------
-    max_waiting_slices
-        More than this may not wait, for a batch or for a reader: a request that would pass it is refused at once. A
-        request that is read piece by piece counts as two batches, however long it is.
+    bound
+        Says which requests are let in; what is not is refused at once. A request that is read piece by piece counts as
+        two batches, however long it is.
     batch_slices
         The most slices of one run.
     deadline_seconds
@@ -61,16 +61,15 @@ class MicroBatcher:
     """
 
     def __init__(
-        self, observer: BatchObserver, *, max_waiting_slices: int, batch_slices: int, deadline_seconds: float
+        self, observer: BatchObserver, *, bound: QueueBound, batch_slices: int, deadline_seconds: float
     ) -> None:
         self._observer = observer
-        self._max_waiting_slices = max_waiting_slices
+        self._bound = bound
         self._batch_slices = batch_slices
         self._deadline_seconds = deadline_seconds
         self._jobs: deque[Job] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generator")
-        self._seconds_per_slice = 0.01  # replaced by what is measured
         self._is_closed = False
 
     @property
@@ -134,14 +133,7 @@ class MicroBatcher:
         """Let a request in for as long as somebody waits for it; raise `OverloadedError` where there is no place."""
         if self._is_closed:
             raise _stopping()
-        claimed = sum(other.claimed for other in self._jobs)
-        if claimed + job.claimed > self._max_waiting_slices:
-            seconds = min(max(math.ceil(claimed * self._seconds_per_slice), 1), 60)
-            raise OverloadedError(
-                f"{claimed} slices wait already and at most {self._max_waiting_slices} may; "
-                f"ask again in {seconds} s, or for fewer than {job.count}",
-                retry_after_seconds=seconds,
-            )
+        self._bound.check(job, self._jobs)
         self._jobs.append(job)
         self._wake()
         try:
@@ -227,7 +219,7 @@ class MicroBatcher:
         await asyncio.wait([run])
         seconds = time.monotonic() - started
         self._observer.observe_inference(slices, seconds)
-        self._seconds_per_slice = seconds / slices
+        self._bound.note_run(slices, seconds)
         if error := run.exception():
             for piece in pieces:
                 piece.job.fail(error)

@@ -66,9 +66,11 @@ class SynspectService:
         from serving.access import warn_if_open  # noqa: PLC0415 — imports the metrics
         from serving.metrics import ServiceMetrics, forget_dead_workers  # noqa: PLC0415 — only in a worker
         from serving.routes import build_app  # noqa: PLC0415 — imports the metrics
+        from serving.server_log import keep_known_ends_short  # noqa: PLC0415 — imports the metrics
         from serving.worker import Worker  # noqa: PLC0415 — imports the metrics
 
         logging.getLogger("serving").setLevel(logging.INFO)
+        keep_known_ends_short()
         end_with_supervisor()
         if bentoml.server_context.worker_index in {None, 1}:
             warn_if_open(_SETTINGS)

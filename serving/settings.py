@@ -34,8 +34,9 @@ class ServiceSettings(BaseSettings):
         TOML file of several tokens, each with a name and its limits, instead of that one; neither asks for a token.
     allow_anonymous
         Serve peers on other machines although no token is set.
-    max_waiting_slices
-        Slices that may wait in one worker before it answers 503.
+    max_waiting_slices, max_waiting_seconds
+        Slices that may wait in one worker, and the longest that a request may wait there for the slices of others, by
+        the speed measured; what would pass either is answered 503.
     batch_slices
         Slices of one run of the generator: the longest that a small request waits for a large one, in slices.
     deadline_seconds
@@ -59,6 +60,7 @@ class ServiceSettings(BaseSettings):
     tokens_file: Path | None = None
     allow_anonymous: bool = False
     max_waiting_slices: int = Field(default=2 * MAX_SLICES, ge=WHOLE_SLICES)
+    max_waiting_seconds: float = Field(default=1.5, gt=0, le=3600)
     batch_slices: int = Field(default=16, ge=1, le=1024)
     deadline_seconds: float = Field(default=120.0, gt=0, le=3600)
     stream_seconds: float = Field(default=1800.0, gt=0, le=86400)

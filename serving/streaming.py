@@ -127,6 +127,9 @@ class StreamedAnswer(Response):
             await finish_unless_gone(Request(scope, receive), self._send_in_time(send))
         except ClientGoneError:
             self._on_abandoned()
+        except asyncio.CancelledError:
+            log.warning("an answer was broken off: the service is stopping")
+            raise
         except Exception as error:
             if not self._is_started:
                 raise

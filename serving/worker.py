@@ -19,6 +19,7 @@ from serving.encode import describe_answer, describe_generated, digest_of
 from serving.measuring_process import MeasuringProcess
 from serving.metrics import ServiceMetrics
 from serving.problems import DeadlineError, OverloadedError
+from serving.queue_bound import QueueBound
 from serving.quota_store import QuotaStore
 from serving.schemas import NO_TARGETS, Order, Portion
 from serving.settings import ServiceSettings
@@ -80,7 +81,9 @@ class Worker:
         )
         self.batcher = MicroBatcher(
             metrics,
-            max_waiting_slices=settings.max_waiting_slices,
+            bound=QueueBound(
+                max_waiting_slices=settings.max_waiting_slices, max_waiting_seconds=settings.max_waiting_seconds
+            ),
             batch_slices=settings.batch_slices,
             deadline_seconds=settings.deadline_seconds,
         )

@@ -15,9 +15,10 @@ import httpx
 
 from spect.errors import IncompleteBatchError
 
-ATTEMPTS = 6
+ATTEMPTS = 6  # where the connection breaks before an answer
 CUT_OFF_ATTEMPTS = 3  # a service that cuts the same answer off again does so for a reason
 LONGEST_WAIT_SECONDS = 60.0  # as long as a busy service ever asks for; what asks for more is used up, not busy
+LONGEST_BUSY_SECONDS = 120.0  # in all: many clients of one service take turns, and each is refused now and then
 LONGEST_ANSWER_SECONDS = 1800.0  # what a service allows its longest answers
 BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
@@ -39,7 +40,7 @@ class PatientTransport(httpx.BaseTransport):
         self._has_answered = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send, and send again up to `ATTEMPTS` times; return an answer that is there as a whole.
+        """Send, and send again; return an answer that is there as a whole, or that of a service that stays busy.
 
         Raises
         ------
@@ -48,19 +49,23 @@ class PatientTransport(httpx.BaseTransport):
         httpx.TransportError
             If no answer came.
         """
-        for attempt in range(1, ATTEMPTS):
+        broken = busy = 0
+        waited = 0.0
+        while True:
             try:
                 response = self._ask(request)
             except (httpx.TransportError, IncompleteBatchError) as error:
-                if not self._may_pass(error, attempt):
+                broken += 1
+                if broken >= self._most_attempts(error):
                     raise
-                self._sleep(_back_off_seconds(attempt))
-            else:
-                wait = _wait_seconds(response, attempt)
-                if response.status_code not in BUSY or wait > LONGEST_WAIT_SECONDS:
-                    return response
-                self._sleep(wait)
-        return self._ask(request)
+                self._sleep(_back_off_seconds(broken))
+                continue
+            busy += 1
+            wait = _wait_seconds(response, busy) if response.status_code in BUSY else None
+            if wait is None or waited + wait > LONGEST_BUSY_SECONDS:
+                return response
+            self._sleep(wait)
+            waited += wait
 
     def close(self) -> None:
         """Close the connections."""
@@ -75,12 +80,12 @@ class PatientTransport(httpx.BaseTransport):
             response.close()
         return httpx.Response(response.status_code, headers=response.headers, content=content, request=request)
 
-    def _may_pass(self, error: Exception, attempt: int) -> bool:
+    def _most_attempts(self, error: Exception) -> int:
         if isinstance(error, IncompleteBatchError):
-            return attempt < CUT_OFF_ATTEMPTS
+            return CUT_OFF_ATTEMPTS
         if isinstance(error, httpx.ConnectError):  # it answered before: it may be starting again
-            return self._has_answered
-        return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+            return ATTEMPTS if self._has_answered else 1
+        return ATTEMPTS if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError) else 1
 
 
 def _read(response: httpx.Response, request: httpx.Request) -> bytes:
@@ -122,15 +127,19 @@ def _incomplete(request: httpx.Request, what: str) -> IncompleteBatchError:
     return IncompleteBatchError(f"the answer of {request.url.copy_with(query=None)} {what}; ask again, or for fewer")
 
 
-def _wait_seconds(response: httpx.Response, attempt: int) -> float:
-    """Return what Retry-After asks for; else back off."""
+def _wait_seconds(response: httpx.Response, attempt: int) -> float | None:
+    """Return what Retry-After asks for and a little more, not the same for all clients; None for what is used up."""
     asked = _retry_after_seconds(response.headers.get("Retry-After", ""))
-    return _back_off_seconds(attempt) if asked is None else max(asked, 0.0)
+    if asked is None or asked <= 0:
+        return _back_off_seconds(attempt)
+    if asked > LONGEST_WAIT_SECONDS:
+        return None
+    return asked * random.uniform(1.0, 1.25)  # noqa: S311 — jitter, no secret
 
 
 def _back_off_seconds(attempt: int) -> float:
     """Return twice as long each time, and not the same for all clients."""
-    return min(0.25 * 2.0**attempt * random.uniform(0.5, 1.0), LONGEST_WAIT_SECONDS)  # noqa: S311 — jitter, no secret
+    return min(0.25 * 2.0 ** min(attempt, 8) * random.uniform(0.5, 1.0), LONGEST_WAIT_SECONDS)  # noqa: S311 — jitter, no secret
 
 
 def _retry_after_seconds(header: str) -> float | None:

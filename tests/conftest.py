@@ -1,6 +1,7 @@
 """Fixtures that several folders share; each is built once a session."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,14 @@ from tests.support.tiny_bundle import build_tiny_bundle
 
 if TYPE_CHECKING:
     from training.run import RunDirectory
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_servers() -> Iterator[None]:
+    """On a busy machine a test's own requests wait for each other longer than a service allows by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYNSPECT_MAX_WAITING_SECONDS", "60")
+        yield
 
 
 @pytest.fixture(scope="session")

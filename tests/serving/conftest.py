@@ -32,7 +32,12 @@ def open_client(tmp_path: Path, served_bundle: Bundle) -> Iterator[ClientFactory
     opened: list[AsgiClient] = []
 
     def open_one(*, peer: tuple[str, int] = LOOPBACK, **changes: object) -> AsgiClient:
-        fields = {"bundle_dir": served_bundle.path, "state_dir": tmp_path / f"state-{len(opened)}", **changes}
+        fields = {
+            "bundle_dir": served_bundle.path,
+            "state_dir": tmp_path / f"state-{len(opened)}",
+            "max_waiting_seconds": 60,
+            **changes,
+        }
         worker = Worker(ServiceSettings.model_validate(fields), ServiceMetrics(CollectorRegistry()))
         client = AsgiClient(build_app(worker), peer=peer)
         opened.append(client)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from serving.schemas import Portion
 from spect.conditions import CONDITIONS
 from spect.errors import InvalidOutputError
 from tests.support.fake_generator import FakeGenerator
+from tests.support.patient_bound import patient_bound
 from tests.support.waiting import settle, until
 
 
@@ -39,9 +41,9 @@ def portion(seed: int, count: int, start: int = 0) -> Portion:
     return Portion(condition=CONDITIONS[0], seed=seed, start=start, count=count)
 
 
-def run(scenario: Callable[[MicroBatcher, Observed], Awaitable[None]], **limits: float) -> Observed:
+def run(scenario: Callable[[MicroBatcher, Observed], Awaitable[None]], **limits: Any) -> Observed:
     observed = Observed()
-    settings = {"max_waiting_slices": 1000, "batch_slices": 8, "deadline_seconds": 60.0, **limits}
+    settings = {"bound": patient_bound(), "batch_slices": 8, "deadline_seconds": 60.0, **limits}
 
     async def main() -> None:
         batcher = MicroBatcher(observed, **settings)
@@ -91,7 +93,7 @@ def test_one_slice_does_not_wait_for_a_thousand() -> None:
         assert runs_until_small - runs_before <= 1
         assert names(await large) == list(range(1000, 2000))
 
-    run(scenario, max_waiting_slices=2000)
+    run(scenario, bound=patient_bound(max_waiting_slices=2000))
 
 
 def test_a_stream_of_small_requests_does_not_starve_a_large_one() -> None:
@@ -136,7 +138,34 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
         await first
         assert len(await batcher.generate(generator, [portion(2, 20)])) == 20
 
-    run(scenario, max_waiting_slices=20)
+    run(scenario, bound=patient_bound(max_waiting_slices=20))
+
+
+def test_a_request_that_would_wait_too_long_for_others_is_refused_by_the_speed_of_the_generator() -> None:
+    async def scenario(batcher: MicroBatcher, observed: Observed) -> None:
+        generator = FakeGenerator(seconds_per_slice=0.01)
+        await batcher.generate(generator, [portion(1, 8)])  # its speed is known now
+        large = asyncio.create_task(batcher.generate(generator, [portion(1, 400)]))
+        await until(lambda: len(generator.runs) == 2)
+        with pytest.raises(OverloadedError, match=r"300 slices would wait \d+\.\d s for those of others") as caught:
+            await batcher.generate(generator, [portion(2, 300)])
+        assert 1 <= caught.value.retry_after_seconds <= 60
+        assert names(await batcher.generate(generator, [portion(3, 2)])) == [3000, 3001]  # waits for two of the others
+        assert len(await batcher.generate(generator, [portion(4, 50)])) == 50
+        assert not large.done()
+        large.cancel()
+        await asyncio.gather(large, return_exceptions=True)
+
+    run(scenario, bound=patient_bound(max_waiting_seconds=1.0))
+
+
+def test_whoever_comes_alone_is_let_in_however_much_it_asks_for() -> None:
+    async def scenario(batcher: MicroBatcher, observed: Observed) -> None:
+        generator = FakeGenerator(seconds_per_slice=0.001)
+        assert len(await batcher.generate(generator, [portion(1, 100)])) == 100
+        assert len(await batcher.generate(generator, [portion(2, 100)])) == 100
+
+    run(scenario, bound=patient_bound(max_waiting_seconds=0.01))
 
 
 def test_what_an_abandoned_request_still_wanted_is_never_run() -> None:
@@ -211,7 +240,7 @@ def test_a_request_read_piece_by_piece_holds_two_batches_of_the_bound() -> None:
             assert names(await batcher.generate(generator, [portion(3, 8)])) == list(range(3000, 3008))
         assert len(await batcher.generate(generator, [portion(3, 40)])) == 40
 
-    run(scenario, max_waiting_slices=40)
+    run(scenario, bound=patient_bound(max_waiting_slices=40))
 
 
 def test_a_piece_that_is_late_ends_a_stream() -> None:

@@ -15,6 +15,7 @@ from serving.schemas import Portion
 from spect.conditions import CONDITIONS
 from spect.errors import InvalidOutputError
 from tests.support.fake_generator import FakeGenerator
+from tests.support.patient_bound import patient_bound
 from tests.support.unobserved import Unobserved
 
 REQUESTS = 40
@@ -39,7 +40,9 @@ class Disorder:
         self.outcomes: dict[str, int] = {}
 
     async def run(self) -> None:
-        batcher = MicroBatcher(self.observer, max_waiting_slices=BOUND, batch_slices=BATCH, deadline_seconds=30)
+        batcher = MicroBatcher(
+            self.observer, bound=patient_bound(max_waiting_slices=BOUND), batch_slices=BATCH, deadline_seconds=30
+        )
         try:
             requests = [asyncio.create_task(self.request(batcher, number)) for number in range(REQUESTS)]
             breaking = asyncio.create_task(self.break_now_and_then())

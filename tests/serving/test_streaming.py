@@ -24,6 +24,7 @@ from tests.support.api_calls import ASKED, post
 from tests.support.asgi_call import AsgiCall
 from tests.support.asgi_client import AsgiClient
 from tests.support.fake_generator import FakeGenerator
+from tests.support.patient_bound import patient_bound
 from tests.support.unobserved import Unobserved
 from tests.support.waiting import settle, until
 
@@ -144,7 +145,7 @@ def stream(
     told, made_by = Told(), generator or FakeGenerator()
 
     async def main() -> None:
-        batcher = MicroBatcher(Unobserved(), max_waiting_slices=1000, batch_slices=8, deadline_seconds=60.0)
+        batcher = MicroBatcher(Unobserved(), bound=patient_bound(), batch_slices=8, deadline_seconds=60.0)
         with ThreadPoolExecutor(1) as pool:
 
             @contextmanager

@@ -21,7 +21,9 @@ _START_SECONDS = 60.0
 @contextmanager
 def serve_worker(**settings: object) -> Iterator[tuple[str, Worker]]:
     """Serve a worker with these settings on a free port; yield its address and itself."""
-    worker = Worker(ServiceSettings.model_validate(settings), ServiceMetrics(CollectorRegistry()))
+    worker = Worker(
+        ServiceSettings.model_validate({"max_waiting_seconds": 60, **settings}), ServiceMetrics(CollectorRegistry())
+    )
     with _serve(build_app(worker)) as address:
         yield address, worker
 
