@@ -30,7 +30,7 @@ from spect.sampling import GeneratorInputs
 from training.export import MODEL_RANGE, write_graph
 from training.inference_form import to_inference_form
 from training.machine import describe_cpu
-from training.networks import INPUT_NAMES, OUTPUT_NAME, Generator
+from training.networks.generator import INPUT_NAMES, OUTPUT_NAME, Generator
 from training.presets import preset
 
 FORMS = ("torch", "plain export", "released")

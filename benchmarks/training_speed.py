@@ -23,14 +23,15 @@ from torch.nn import functional
 from cohort.store import load_cohort
 from training import losses
 from training.augment import augment
-from training.averaging import averaging_weight, start_averaging, update_average
 from training.batches import Batch, BatchSource
 from training.config import TrainingConfig
 from training.loop import set_up_networks
-from training.networks import build_networks, cut_quadrant
+from training.networks.averaging import averaging_weight, start_averaging, update_average
+from training.networks.build import build_networks
+from training.networks.discriminator import cut_quadrant
 from training.prepare import Prepared, prepare
 from training.presets import PRESETS
-from training.quantities import DifferentiableQuantifier, emphasis_by_condition
+from training.quantities.differentiable import DifferentiableQuantifier, emphasis_by_condition
 from training.session import preferred_precision
 from training.step import ANCHOR_DECAY, Stepper
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from spect.density import QuantityDensity
 from training.augment import Augmentation, draw_augmentation
 from training.config import TrainingConfig
-from training.quantities import draw_quantities
+from training.quantities.differentiable import draw_quantities
 
 QUADRANTS = 4
 MOVED = ("model_images", "condition", "quantities", "latents", "asked")  # augmentations move with what they change

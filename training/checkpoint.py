@@ -14,10 +14,10 @@ from spect.atomic import write_atomically
 from spect.density import QuantityDensity
 from spect.errors import RunError, TrainingError
 from spect.intensity import IntensityScale
-from training.averaging import recalibrated
 from training.config import TrainingConfig
-from training.networks import Generator
-from training.principal import PrincipalBasis
+from training.networks.averaging import recalibrated
+from training.networks.generator import Generator
+from training.quantities.principal import PrincipalBasis
 from training.run import RunDirectory
 
 FORMAT = 1

@@ -79,10 +79,10 @@ class TrainingConfig:
     # Images after which a weight counts half in the released average; FastGAN's own leaves out the batch norms.
     averaging_half_life: int | None = 4_000
     averaging_ramp: float = 0.05  # early on the half-life is at most this share of the images seen
-    # The average's mean slices are brought to those of the training slices (training.mean_slice): a probe told slices
+    # The average's mean slices are brought to those of the training slices (`calibration/`): a probe told slices
     # of 80,000 images by a mottle that all of them shared.
     corrects_mean_slices: bool = True
-    # And the power of each wavelength to that of training (training.spectrum): what is finer than a camera sees tells.
+    # And the power of each wavelength to that of training: what is finer than a camera sees tells.
     corrects_spectrum: bool = True
     # The released checkpoint: the best by the selection patients, or the last one.
     kept_checkpoint: Literal["best", "last"] = "best"

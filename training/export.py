@@ -19,7 +19,7 @@ from spect.errors import BundleError, ParityError
 from spect.sampling import GeneratorInputs, draw_inputs
 from training.checkpoint import RunFacts
 from training.inference_form import to_inference_form
-from training.networks import INPUT_NAMES, OUTPUT_NAME, Generator
+from training.networks.generator import INPUT_NAMES, OUTPUT_NAME, Generator
 
 OPSET = 20  # what torch 2.13's exporter writes without a conversion of versions
 PARITY_BATCHES = (1, 3, 8, 64)

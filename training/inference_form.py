@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
 
-from training.blocks import ConditionalBatchNorm, UpBlock, resize_texture
-from training.networks import Generator
+from training.networks.blocks import ConditionalBatchNorm, UpBlock, resize_texture
+from training.networks.generator import Generator
 
 PATCH = 4  # side of the patch of pixels that the last convolution makes at once
 KERNEL = 3

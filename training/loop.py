@@ -16,20 +16,21 @@ from spect.errors import DivergenceError, TrainingError
 from spect.formats.png import labelled_rows_png
 from spect.sampling import GeneratorInputs, draw_inputs
 from spect.slices import Counts
-from training.averaging import recalibrated, start_averaging
 from training.batches import BatchSource
-from training.calibration import TrainingStatistics, calibrate_output
+from training.calibration.calibrate import TrainingStatistics, calibrate_output
 from training.checkpoint import averaged_contents, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig
 from training.devices import any_device, check_alike, check_devices, on_first
-from training.networks import Generator, build_networks
+from training.networks.averaging import recalibrated, start_averaging
+from training.networks.build import build_networks
+from training.networks.generator import Generator
+from training.networks.shared_norm import share_batch_norms
 from training.prepare import Prepared
-from training.quantities import DifferentiableQuantifier, emphasis_by_condition
-from training.reporting import UNIX_TIME, RunTracker
+from training.quantities.differentiable import DifferentiableQuantifier, emphasis_by_condition
 from training.run import RunDirectory
 from training.selection import SelectionJudge, generate_counts
-from training.shared_norm import share_batch_norms
 from training.step import Networks, Stepper
+from training.tracking.reporting import UNIX_TIME, RunTracker
 from training.watch import Watch
 
 log = logging.getLogger(__name__)

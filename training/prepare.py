@@ -14,9 +14,9 @@ from spect.intensity import IntensityScale
 from spect.slices import FIELD_MM, resample_to_matrix
 from training.batches import TrainingSlices
 from training.config import TrainingConfig
-from training.density_fit import fit_density
-from training.principal import PrincipalBasis, fit_basis
-from training.quantities import measure_raw
+from training.quantities.density_fit import fit_density
+from training.quantities.differentiable import measure_raw
+from training.quantities.principal import PrincipalBasis, fit_basis
 
 Dataset = Literal["A", "B"]
 

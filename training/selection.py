@@ -19,9 +19,9 @@ from spect.sampling import GeneratorInputs, draw_inputs
 from spect.slices import Counts
 from training.auc import compute_auc
 from training.config import TrainingConfig
-from training.networks import Generator
+from training.networks.generator import Generator
 from training.prepare import Prepared
-from training.principal import PrincipalBasis, fit_basis, level_of_condition
+from training.quantities.principal import PrincipalBasis, fit_basis, level_of_condition
 
 COMPONENT_MARGIN = -np.log(0.7)
 PROBE_MARGIN = 0.35  # AUC 0.85

@@ -24,9 +24,9 @@ from training.loop import Outcome, ProgressReporter, TrainingLoop
 from training.machine import describe_machine
 from training.prepare import Dataset, Prepared, prepare
 from training.presets import PRESETS
-from training.reporting import DIED, End, JsonlTracker, RunTracker, SilentTracker, TrackerGroup
 from training.run import RunDirectory, RunRecord
-from training.tracking import LiveTracker, forget_completeness
+from training.tracking.mlflow import LiveTracker, forget_completeness
+from training.tracking.reporting import DIED, End, JsonlTracker, RunTracker, SilentTracker, TrackerGroup
 
 log = logging.getLogger(__name__)
 

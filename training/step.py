@@ -13,12 +13,13 @@ from torch.optim import Optimizer
 from spect.errors import DivergenceError, TrainingError
 from training import losses
 from training.augment import augment
-from training.averaging import averaging_weight, update_average
 from training.batches import Batch
 from training.config import TrainingConfig
 from training.devices import average_gradients, mean_over_devices
-from training.networks import Generator, Judgement, cut_quadrant
-from training.quantities import DifferentiableQuantifier
+from training.networks.averaging import averaging_weight, update_average
+from training.networks.discriminator import Judgement, cut_quadrant
+from training.networks.generator import Generator
+from training.quantities.differentiable import DifferentiableQuantifier
 
 ANCHOR_DECAY = 0.99  # of LeCam's running means
 

@@ -18,10 +18,10 @@ from registry.bundle.panel import Measurement
 from spect.commit import git_commit
 from spect.errors import InvalidOutputError, ParityError, QuantificationError, TrainingError
 from training.loop import ProgressReporter
-from training.reporting import AT, UNIX_TIME, read_metrics
+from training.release.staging import stage_run
 from training.run import CONFIG_NAME, RunDirectory
 from training.session import NewRun, resume_run, start_run
-from training.staging import stage_run
+from training.tracking.reporting import AT, UNIX_TIME, read_metrics
 from training.validation.comparison import build_comparison
 from training.validation.p_values import measure_p_values
 from training.validation.panel import VALIDATION_SEED, Validation, validate_model

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from study.plan import Arm, Scale
 from study.results import ArmResult, Study
 
-from training.reporting import AT, read_metrics
 from training.run import RunDirectory
+from training.tracking.reporting import AT, read_metrics
 
 PAPER_SPEED = 0.6  # of ours: 15 against 25 images a second of one core, 64 px, width 16; a batch of two fills it badly
 VALIDATION_HOURS = 0.1  # of an arm at matrix 64, on one core

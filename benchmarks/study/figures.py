@@ -12,9 +12,7 @@ from registry.bundle.panel import Measurement
 from spect.conditions import Pattern
 from spect.equivalence import MEAN_COUNTS_MARGIN, Margin, log_ratio_margin
 from training.validation.beyond_conditioned import METRIC as BEYOND_CONDITIONED
-from training.validation.left_right import left_right_metric
-from training.validation.mean_counts import MEAN_COUNTS_RATIO
-from training.validation.plots import (
+from training.validation.figures.plots import (
     MARGIN_COLOR,
     REFERENCE_COLOR,
     SYNTHETIC_COLOR,
@@ -25,6 +23,8 @@ from training.validation.plots import (
     quieten,
     to_png,
 )
+from training.validation.left_right import left_right_metric
+from training.validation.mean_counts import MEAN_COUNTS_RATIO
 from training.validation.principal_components import METRIC as COMPONENT_SPREAD
 from training.validation.two_sample_classifier import INSIDE_OUTLINE
 

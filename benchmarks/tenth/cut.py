@@ -9,7 +9,7 @@ from cohort.store import Cohort, build_cohort
 from spect.conditions import CONDITIONS
 from spect.errors import CohortError
 from spect.words import in_number
-from training.principal import LEVELS, level_of_condition
+from training.quantities.principal import LEVELS, level_of_condition
 from training.validation.lessons import FEWEST
 from training.validation.resampling import deal_by_patient
 

@@ -17,7 +17,7 @@ from training.validation.pattern_classifier import LabelledSlices
 from training.validation.sample import measure_sample
 from training.validation.samples import FIELD_TOLERANCE_MM, FULL, select_reference
 
-SLICES_A_SCORE = 2  # with fewer the basis of a level holds zeros: training.principal
+SLICES_A_SCORE = 2  # with fewer the basis of a level holds zeros: training.quantities.principal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,10 +21,10 @@ from registry.bundle.manifest import GENERATOR_NAME
 from spect.commit import git_commit
 from spect.errors import CohortError, InvalidOutputError, ParityError, QuantificationError, TrainingError
 from training.loop import ProgressReporter
-from training.reporting import AT, read_metrics
+from training.release.staging import stage_run
 from training.run import RunDirectory
 from training.session import NewRun
-from training.staging import stage_run
+from training.tracking.reporting import AT, read_metrics
 from training.validation.lessons import Lesson, draw_gaussian, teach, teach_with_added
 from training.validation.pattern_classifier import LabelledSlices
 from training.validation.samples import draw_synthetic

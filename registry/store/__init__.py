@@ -1,1 +1,1 @@
-"""The model registry in MLflow; beside training.tracking, MLflow is met here alone."""
+"""The model registry in MLflow; beside training.tracking.mlflow, MLflow is met here alone."""

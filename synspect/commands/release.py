@@ -33,8 +33,8 @@ def release(
     Example: synspect release brain64-seed0 --test cohorts/test
     """
     from registry.store.model_store import ModelStore
-    from training.release import ReleaseNumbers, choose_destination
-    from training.release import release as release_run
+    from training.release.release import ReleaseNumbers, choose_destination
+    from training.release.release import release as release_run
     from training.run import resolve_run
     from training.validation.simulators import compare_simulators
 

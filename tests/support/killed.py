@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.reporting import read_metrics
 from training.run import RunDirectory
+from training.tracking.reporting import read_metrics
 
 LINES = 4  # of metrics, after which it is killed: it has trained and saved
 

@@ -8,10 +8,11 @@ import torch
 from cohort.store import load_cohort, save_cohort
 from spect.slices import FIELD_MM
 from tests.support.toy_slices import toy_cohort
-from training.averaging import recalibrated
 from training.checkpoint import averaged_contents, save_checkpoint
 from training.config import TrainingConfig
-from training.networks import Generator, build_networks
+from training.networks.averaging import recalibrated
+from training.networks.build import build_networks
+from training.networks.generator import Generator
 from training.prepare import Dataset, Prepared, prepare
 from training.run import RunDirectory, RunRecord
 

@@ -8,9 +8,9 @@ import torch
 from tests.support.tiny_training import SHARED, SilentProgress, tiny_prepared
 from training.devices import open_devices
 from training.loop import TrainingLoop
-from training.reporting import SilentTracker
 from training.run import RunDirectory
 from training.session import NewRun, start_run
+from training.tracking.reporting import SilentTracker
 
 
 def main(directory: Path) -> None:

@@ -20,12 +20,14 @@ from training.config import TrainingConfig
 from training.export import export_onnx
 from training.inference_form import to_inference_form
 from training.loop import TrainingLoop
-from training.networks import INPUT_NAMES, Discriminator, Generator, build_networks
+from training.networks.build import build_networks
+from training.networks.discriminator import Discriminator
+from training.networks.generator import INPUT_NAMES, Generator
+from training.networks.shared_norm import SharedBatchNorm
 from training.presets import PRESETS
-from training.release import release
+from training.release.release import release
 from training.run import RunDirectory
 from training.session import NewRun, start_run
-from training.shared_norm import SharedBatchNorm
 
 SMALL = ("matrix=64", "width=2", "latent_size=8", "embedding_size=8", "images=16", "validation_slices=8")
 PAPER = PRESETS["paper"].changed_by([*SMALL, "log_every=16", "validate_every=16"])

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from tests.support.tiny_training import TINY, same_tensors, tiny_prepared
-from training.averaging import averaging_weight, recalibrated, start_averaging, update_average
-from training.networks import build_networks
-from training.quantities import draw_quantities
+from training.networks.averaging import averaging_weight, recalibrated, start_averaging, update_average
+from training.networks.build import build_networks
+from training.quantities.differentiable import draw_quantities
 
 
 def _disturbed():

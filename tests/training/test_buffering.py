@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from spect.errors import RegistryError
-from training.buffering import BufferedTracker
-from training.reporting import End
+from training.tracking.buffering import BufferedTracker
+from training.tracking.reporting import End
 
 
 class Server:

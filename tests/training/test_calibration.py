@@ -10,16 +10,17 @@ import torch
 
 from spect.conditions import CONDITIONS
 from tests.support.tiny_training import TINY, same_tensors, tiny_prepared
-from training.averaging import recalibrated
-from training.calibration import TrainingStatistics, calibrate_output
+from training.calibration.calibrate import TrainingStatistics, calibrate_output
+from training.calibration.mean_slice import MeanSlices
+from training.calibration.spectrum import measure_power
 from training.checkpoint import RunFacts
 from training.export import export_onnx
-from training.mean_slice import MeanSlices
-from training.networks import Generator, build_networks
-from training.output_correction import cosine_matrix
-from training.principal import level_of_condition
-from training.quantities import draw_quantities
-from training.spectrum import measure_power
+from training.networks.averaging import recalibrated
+from training.networks.build import build_networks
+from training.networks.generator import Generator
+from training.networks.output_correction import cosine_matrix
+from training.quantities.differentiable import draw_quantities
+from training.quantities.principal import level_of_condition
 
 DARK_ROWS = 8
 SLICES = np.array([40, 12, 40, 20, 4, 40, 30, 10])

@@ -11,7 +11,7 @@ from spect.conditions import CONDITIONS, Level
 from spect.errors import CohortError, RunError
 from tests.support.taught_run import build_taught_run
 from tests.support.toy_slices import toy_cohort
-from training.release import release
+from training.release.release import release
 from training.run import RunDirectory
 from training.validation.report import render_report
 from training.validation.samples import SliceNumbers

@@ -6,7 +6,7 @@ import pytest
 from spect.conditions import CONDITIONS, parse_condition
 from spect.density import QuantityDensity, Targets
 from spect.errors import TrainingError
-from training.density_fit import fit_density
+from training.quantities.density_fit import fit_density
 
 UNILATERAL = parse_condition("COR", "unilateral")
 NORMAL = parse_condition("COR", "normal")

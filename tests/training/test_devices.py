@@ -17,8 +17,8 @@ from tests.support.tiny_training import SHARED, TINY, SilentProgress, tiny_cohor
 from training.checkpoint import load_checkpoint
 from training.devices import any_device, check_devices, mean_over_devices, on_first, open_devices
 from training.loop import TrainingLoop
-from training.reporting import SilentTracker, read_metrics
 from training.run import RunDirectory
+from training.tracking.reporting import SilentTracker, read_metrics
 
 # Float32 sums in another order; Adam turns the smallest gradients into whole steps of either sign.
 GRADIENT_TOLERANCE = 1e-2

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from tests.support.tiny_training import TINY
-from training.blocks import ConditionalBatchNorm, Layers, UpBlock
 from training.export import MODEL_RANGE
 from training.inference_form import (
     PatchConvolution,
@@ -15,7 +14,8 @@ from training.inference_form import (
     is_worth_it,
     to_inference_form,
 )
-from training.networks import Generator
+from training.networks.blocks import ConditionalBatchNorm, Layers, UpBlock
+from training.networks.generator import Generator
 
 
 def _generator(**changes: int) -> Generator:

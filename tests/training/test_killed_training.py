@@ -13,8 +13,8 @@ from cohort.store import save_cohort
 from tests.support.killed_training import train_on
 from tests.support.tiny_training import same_tensors, tiny_cohort
 from training.checkpoint import load_checkpoint
-from training.reporting import read_metrics
 from training.run import RunDirectory
+from training.tracking.reporting import read_metrics
 
 pytestmark = pytest.mark.e2e
 

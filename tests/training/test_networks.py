@@ -7,8 +7,10 @@ import torch
 
 from spect.conditions import CONDITIONS
 from tests.support.tiny_training import TINY
-from training.blocks import FineDetail
-from training.networks import Discriminator, Generator, build_networks
+from training.networks.blocks import FineDetail
+from training.networks.build import build_networks
+from training.networks.discriminator import Discriminator
+from training.networks.generator import Generator
 
 
 def _inputs(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

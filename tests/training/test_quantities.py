@@ -6,8 +6,8 @@ import torch
 from spect.conditions import CONDITIONS
 from spect.intensity import IntensityScale
 from tests.support.tiny_training import tiny_prepared
-from training.principal import fit_basis, level_of_condition
-from training.quantities import DifferentiableQuantifier, draw_quantities, emphasis_by_condition
+from training.quantities.differentiable import DifferentiableQuantifier, draw_quantities, emphasis_by_condition
+from training.quantities.principal import fit_basis, level_of_condition
 
 PIXEL_SPACING_MM = 4.0
 

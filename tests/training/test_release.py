@@ -15,8 +15,8 @@ from spect.errors import BundleError, CohortError, RegistryError
 from spect.profile import ReferenceProfile
 from synspect.cli import app
 from tests.support.toy_slices import toy_cohort
-from training.own_output import measure_own_output
-from training.release import ReleaseNumbers, release
+from training.release.own_output import measure_own_output
+from training.release.release import ReleaseNumbers, release
 from training.validation.samples import SliceNumbers
 
 FEW = ReleaseNumbers(panel=SliceNumbers(synthetic=16), profile=256)

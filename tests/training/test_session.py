@@ -17,12 +17,12 @@ from spect.errors import CohortError, DivergenceError, RegistryError, RunError, 
 from tests.support.tiny_training import TINY, SilentProgress, same_tensors, tiny_cohort
 from training.checkpoint import load_averaged_generator, load_checkpoint
 from training.prepare import prepare
-from training.reporting import read_metrics
 from training.run import RunDirectory, resolve_run
 from training.selection import SelectionJudge
 from training.session import NewRun, resume_run, start_run
 from training.step import Stepper
-from training.tracking import replay
+from training.tracking.mlflow import replay
+from training.tracking.reporting import read_metrics
 
 
 class StopAt(SilentProgress):
@@ -244,7 +244,9 @@ def test_a_training_outlives_mlflow_and_is_replayed_later(
         run, outcome = start_run(_wanted(cohort_path, images=32), tmp_path / "run", tracker="mlflow", progress=progress)
     assert outcome.is_finished
     assert run.status() == "finished"
-    assert [record.levelname for record in caplog.records if record.name == "training.buffering"] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if record.name == "training.tracking.buffering"] == [
+        "WARNING"
+    ]
     history = MlflowClient(tracking_uri=mlflow_uri).get_metric_history(replay(run), "generator_hinge")
     assert sorted(metric.step for metric in history) == [16, 32]
 

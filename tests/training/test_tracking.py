@@ -10,9 +10,9 @@ import pytest
 from registry.bundle.panel import Measurement
 from spect.errors import RegistryError
 from tests.support.tiny_training import TINY
-from training.reporting import DIED, JsonlTracker, TrackerGroup, read_metrics
 from training.run import RunDirectory, RunRecord
-from training.tracking import LiveTracker, MlflowTracker, replay, track_panel
+from training.tracking.mlflow import LiveTracker, MlflowTracker, replay, track_panel
+from training.tracking.reporting import DIED, JsonlTracker, TrackerGroup, read_metrics
 
 PICTURE = b"\x89PNG\r\n\x1a\n"
 

@@ -8,10 +8,10 @@ import pytest
 from synspect.server_process import find_free_port
 from tests.support.mlflow_server import running_mlflow_server
 from tests.training.test_tracking import _record
-from training.buffering import FIRST_PAUSE_S
-from training.reporting import JsonlTracker, TrackerGroup
 from training.run import RunDirectory
-from training.tracking import LiveTracker, replay
+from training.tracking.buffering import FIRST_PAUSE_S
+from training.tracking.mlflow import LiveTracker, replay
+from training.tracking.reporting import JsonlTracker, TrackerGroup
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from spect.conditions import CONDITIONS, Pattern
 from spect.equivalence import MEAN_COUNTS_MARGIN, compute_power, log_margin
 from tests.support.tiny_bundle import tiny_panel
 from tests.support.toy_slices import honest_comparison, toy_cohort
-from training.staging import judge_panel
+from training.release.staging import judge_panel
 from training.validation.findings import list_findings
 from training.validation.panel import FULL_METRICS, QUICK_METRICS, validate_model
 from training.validation.report import format_number, in_words, name_conditioned, render_report

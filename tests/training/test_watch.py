@@ -15,9 +15,9 @@ from tests.support.tiny_training import TINY, SilentProgress, same_tensors, tiny
 from training.checkpoint import load_checkpoint
 from training.config import TrainingConfig
 from training.loop import Outcome, TrainingLoop
-from training.reporting import JsonlTracker, read_metrics
 from training.run import RunDirectory, RunRecord
 from training.session import NewRun, resume_run, start_run
+from training.tracking.reporting import JsonlTracker, read_metrics
 from training.watch import Watch
 
 WATCHED = dataclasses.replace(TINY, collapse_limit=0.25, margin_limit=8.0)

@@ -14,8 +14,8 @@ from registry.gates import GateReport
 from spect.atomic import write_atomically
 from spect.conditions import Pattern
 from training.validation import paper
-from training.validation.figure_sections import draw_figures
-from training.validation.figure_separability import most_telling_band
+from training.validation.figures.sections import draw_figures
+from training.validation.figures.separability import most_telling_band
 from training.validation.findings import list_findings
 from training.validation.left_right import left_right_metric
 from training.validation.mean_counts import MEAN_COUNTS_RATIO

@@ -14,8 +14,8 @@ from registry.gates import GateReport
 from registry.policy import load_policy
 from spect.commit import git_commit
 from spect.errors import CohortError, ConfigurationError
+from training.release.staging import judge_panel, load_training_cohort, stage_run
 from training.run import RunDirectory
-from training.staging import judge_panel, load_training_cohort, stage_run
 from training.validation.panel import Validation, validate_model
 from training.validation.samples import FULL, Progress, SliceNumbers
 

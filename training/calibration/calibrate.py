@@ -1,8 +1,8 @@
 """Bring an averaged generator's own output to what training slices have in common, before it is judged or released.
 
 Nothing is learnt here and no slice is looked at by itself: some thousand slices are generated once, the power of each
-wavelength is brought to that of training (`training.spectrum`), then the mean slice of each condition
-(`training.mean_slice`). Both are linear, part of the exported graph, and off while the network learns.
+wavelength is brought to that of training (`training.calibration.spectrum`), then the mean slice of each condition
+(`training.calibration.mean_slice`). Both are linear, part of the exported graph, and off while the network learns.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from spect.density import QuantityDensity
-from training.mean_slice import MeanSlices, compute_mean_correction
-from training.networks import Generator
-from training.output_correction import OutputCorrection
-from training.quantities import draw_quantities
-from training.spectrum import Power, compute_gain, measure_power
+from training.calibration.mean_slice import MeanSlices, compute_mean_correction
+from training.calibration.spectrum import Power, compute_gain, measure_power
+from training.networks.generator import Generator
+from training.networks.output_correction import OutputCorrection
+from training.quantities.differentiable import draw_quantities
 
 PER_CONDITION = 512  # synthetic slices: their mean is surer than that of the training slices
 BATCH = 64

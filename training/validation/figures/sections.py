@@ -4,12 +4,11 @@ Of acquired scans no single slice is drawn, neither the reference's nor a traini
 """
 
 from registry.bundle.manifest import Manifest
-from training.validation.figure_defects import draw_defect_maps, draw_defect_sizes
-from training.validation.figure_equivalence import draw_equivalence
-from training.validation.figure_separability import draw_frequency_bands, draw_separability
-from training.validation.figure_territories import draw_territories
-from training.validation.figure_variety import draw_component_spreads, draw_nearest_distances
-from training.validation.figures import (
+from training.validation.figures.defects import draw_defect_maps, draw_defect_sizes
+from training.validation.figures.equivalence import draw_equivalence
+from training.validation.figures.plots import to_svg
+from training.validation.figures.separability import draw_frequency_bands, draw_separability
+from training.validation.figures.slices import (
     brightest_shown,
     draw_mean_slices_png,
     draw_measures,
@@ -17,8 +16,9 @@ from training.validation.figures import (
     draw_reference_png,
     draw_synthetic_png,
 )
+from training.validation.figures.territories import draw_territories
+from training.validation.figures.variety import draw_component_spreads, draw_nearest_distances
 from training.validation.panel import Validation
-from training.validation.plots import to_svg
 
 SIMULATED = "simulated"
 

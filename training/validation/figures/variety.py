@@ -5,8 +5,15 @@ from matplotlib.figure import Figure
 
 from training.validation.cells import all_cell
 from training.validation.comparison import Comparison
+from training.validation.figures.plots import (
+    FLOOR_COLOR,
+    MARGIN_COLOR,
+    NULL_COLOR,
+    REFERENCE_COLOR,
+    SYNTHETIC_COLOR,
+    quieten,
+)
 from training.validation.memorisation import EXPECTED_SHARE, NearestTraining
-from training.validation.plots import FLOOR_COLOR, MARGIN_COLOR, NULL_COLOR, REFERENCE_COLOR, SYNTHETIC_COLOR, quieten
 from training.validation.principal_components import component_ratios
 from training.validation.sample import Sample, Vector
 

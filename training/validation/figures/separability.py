@@ -8,8 +8,7 @@ from registry.bundle.panel import Measurement, Panel
 from spect.conditions import Pattern
 from training.validation import beyond_conditioned, convolutional_classifier
 from training.validation.comparison import Comparison
-from training.validation.frequency_bands import BANDS, Band
-from training.validation.plots import (
+from training.validation.figures.plots import (
     FLOOR_COLOR,
     NULL_COLOR,
     SYNTHETIC_COLOR,
@@ -20,6 +19,7 @@ from training.validation.plots import (
     quieten,
     show_plain_ticks,
 )
+from training.validation.frequency_bands import BANDS, Band
 from training.validation.sample import Sample, Vector
 from training.validation.spectrum import compute_radial_spectrum
 from training.validation.two_sample_classifier import INSIDE_OUTLINE, WHOLE_FIELD

@@ -16,7 +16,7 @@ from spect.density import QuantityDensity, Targets, Vector
 from spect.intensity import IntensityScale
 from spect.quantify import quantify, union_masks
 from spect.slices import Counts
-from training.principal import PrincipalBasis, level_of_condition
+from training.quantities.principal import PrincipalBasis, level_of_condition
 
 # A condition's own spread counts at least this much, in units of the cohort's: bounds the emphasis on tight ones.
 SMALLEST_SPREAD = 0.25

@@ -7,7 +7,7 @@ from cohort.simulator.territories import Territory
 from registry.bundle.panel import Panel
 from spect.conditions import CONDITIONS
 from spect.equivalence import MEAN_COUNTS_MARGIN, SPREAD_MARGIN, Margin
-from training.validation.plots import (
+from training.validation.figures.plots import (
     MARGIN_COLOR,
     draw_beside,
     draw_interval,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from training.validation.cells import Cell
 from training.validation.comparison import Comparison
 from training.validation.defects import NormalMaps, diseased_cells, map_normals
-from training.validation.figures import draw_violin_pair
-from training.validation.plots import quieten
+from training.validation.figures.plots import quieten
+from training.validation.figures.slices import draw_violin_pair
 from training.validation.sample import Sample
 from training.validation.standard_space import ACROSS, ALONG, COLUMNS, REACH, ROWS
 

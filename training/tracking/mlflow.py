@@ -17,9 +17,9 @@ from registry.store.connection import open_client, public_uri, translated_errors
 from registry.store.experiments import find_experiment
 from spect.atomic import write_atomically
 from spect.home import tracking_uri
-from training.buffering import BufferedTracker
-from training.reporting import AT, DIED, UNIX_TIME, End, read_metrics
 from training.run import RunDirectory, RunRecord
+from training.tracking.buffering import BufferedTracker
+from training.tracking.reporting import AT, DIED, UNIX_TIME, End, read_metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

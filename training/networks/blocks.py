@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from spect.outline import SIGMA_PER_FWHM
 from spect.slices import FIELD_MM
-from training.shared_norm import SharedBatchNorm
+from training.networks.shared_norm import SharedBatchNorm
 
 SLOPE = 0.2  # of every leaky ReLU
 TEXTURE_GAIN = 0.2  # at the start: enough to be found, too little to hide the shape

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from spect.errors import RegistryError
-from training.reporting import End, RunTracker
+from training.tracking.reporting import End, RunTracker
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from spect.conditions import CONDITIONS, Condition
 from spect.formats.png import PERFUSION_COLORS, labelled_rows_png
 from training.validation.comparison import Comparison
+from training.validation.figures.plots import REFERENCE_COLOR, SYNTHETIC_COLOR, quieten, to_png
 from training.validation.memorisation import NearestTraining
-from training.validation.plots import REFERENCE_COLOR, SYNTHETIC_COLOR, quieten, to_png
 from training.validation.sample import Sample, Vector
 
 ROW_SLICES = 8

@@ -23,14 +23,14 @@ from spect.conditions import CONDITIONS
 from spect.errors import BundleError, CohortError, RunError
 from spect.features import FEATURES
 from spect.profile import DEFAULT_PROFILE_SLICES, ReferenceProfile, ReferenceSample, build_profile
-from training.card import CardFacts, write_card
 from training.machine import describe_latency
-from training.own_output import measure_own_output
-from training.reporting import read_metrics
+from training.release.card import CardFacts, write_card
+from training.release.own_output import measure_own_output
+from training.release.staging import StagedModel, describe_training_cohort, judge_panel, load_training_cohort, stage_run
 from training.run import RunDirectory, RunRecord
-from training.staging import StagedModel, describe_training_cohort, judge_panel, load_training_cohort, stage_run
-from training.tracking import replay, track_panel
-from training.validation.figures import draw_measures_png, draw_synthetic_png
+from training.tracking.mlflow import replay, track_panel
+from training.tracking.reporting import read_metrics
+from training.validation.figures.slices import draw_measures_png, draw_synthetic_png
 from training.validation.panel import Validation, validate_model
 from training.validation.report import render_report
 from training.validation.samples import FULL, SliceNumbers, select_reference

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spect.conditions import CONDITIONS
 from spect.slices import FIELD_MM
-from training.principal import LEVELS, level_of_condition
+from training.quantities.principal import LEVELS, level_of_condition
 
 # What tells patterns apart is no finer than a territory (sigma). Finer detail is shared by the patterns of a level: a
 # few dozen slices of one of them would bring in more noise of their own than they take away.

@@ -1,6 +1,6 @@
 """What is set right of a finished image: its spectrum and the mean of its condition, two linear steps without learning.
 
-`training.calibration` measures both when an average is made ready; a network that still learns knows neither.
+`training.calibration.calibrate` measures both when an average is made ready; a network that still learns knows neither.
 """
 
 import math

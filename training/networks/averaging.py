@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from spect.conditions import CONDITIONS
 from spect.density import QuantityDensity
-from training.networks import Generator
-from training.quantities import draw_quantities
+from training.networks.generator import Generator
+from training.quantities.differentiable import draw_quantities
 
 RECALIBRATION_BATCHES = 24
 RECALIBRATION_PER_CONDITION = 8

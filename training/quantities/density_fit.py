@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from spect.conditions import CONDITIONS, Condition, Pattern
 from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS, GaussianMixture, QuantityDensity, Vector
 from spect.errors import TrainingError
-from training.principal import level_of_condition
+from training.quantities.principal import level_of_condition
 
 SUPPORT_DEVIATIONS = 3.0  # a user may ask up to this far from a component's mean
 SMALLEST_COMPONENT = 8  # slices; with fewer on one side a unilateral condition keeps one component

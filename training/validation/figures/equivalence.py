@@ -8,9 +8,16 @@ from matplotlib.figure import Figure
 from registry.bundle.panel import Panel
 from spect.conditions import CONDITIONS, Pattern
 from spect.equivalence import MEAN_COUNTS_MARGIN, Margin, log_ratio_margin
+from training.validation.figures.plots import (
+    MARGIN_COLOR,
+    draw_beside,
+    draw_interval,
+    label_rows,
+    legend_handles,
+    quieten,
+)
 from training.validation.left_right import left_right_metric
 from training.validation.mean_counts import MEAN_COUNTS_RATIO
-from training.validation.plots import MARGIN_COLOR, draw_beside, draw_interval, label_rows, legend_handles, quieten
 
 Rows = list[tuple[str, Pattern]]
 

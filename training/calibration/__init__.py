@@ -1,0 +1,1 @@
+"""Bring a generator's output to what training slices have in common."""

@@ -1,0 +1,1 @@
+"""The quantities that slices are asked for by: measured, fitted, drawn."""

@@ -1,0 +1,1 @@
+"""From a run to a released bundle and its version."""

@@ -1,0 +1,1 @@
+"""Where a training run reports: files, and MLflow, which may be away."""
