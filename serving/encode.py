@@ -1,7 +1,5 @@
 """What an answer is written in, chosen from what was asked for, and what is known of it before a slice is made."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -60,11 +58,6 @@ def is_streamed(order: Order, name: str) -> bool:
     return order.count > WHOLE_SLICES and not FORMATS[name].needs_all
 
 
-def digest_of(content: bytes) -> str:
-    """Return the value of Content-Digest (RFC 9530)."""
-    return f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
-
-
 def choose_format(order: Order, accept: str | None, layout: str | None = None) -> str:
     """Return the name of the format: what the body says, else what the Accept header prefers, else npz.
 
@@ -80,7 +73,7 @@ def choose_format(order: Order, accept: str | None, layout: str | None = None) -
     if layout is not None:
         return _choose_layout(order, layout)
     name = order.format or _NAMED[choose_media_type(accept, tuple(_NAMED))]
-    FORMATS[name].check_count(order.count)
+    FORMATS[name].check_count(order.count, order.matrix)
     return name
 
 
@@ -90,7 +83,7 @@ def _choose_layout(order: Order, layout: str) -> str:
     if order.format not in {None, "png"}:
         raise RequestError(f"layout is of pictures, but the format is {order.format}; ask for png, or leave layout out")
     name = PNG_SINGLE if layout == "single" else "png"
-    FORMATS[name].check_count(order.count)
+    FORMATS[name].check_count(order.count, order.matrix)
     return name
 
 

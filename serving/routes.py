@@ -36,6 +36,7 @@ from serving.security_headers import SecurityHeaders
 from serving.streaming import StreamedAnswer
 from serving.timing import ClientGoneError, RequestTimes, finish_unless_gone
 from serving.uploads import receive_upload
+from serving.whole_answer import WholeResponse
 from serving.worker import Worker
 from spect.errors import SynspectError
 from spect.formats.writer import FORMATS
@@ -112,10 +113,9 @@ async def post_slices(request: Request) -> Response:
 
 async def _serve_order(worker: Worker, model: ServedModel, order: Order, name: str) -> Response:
     batch = await worker.make(model, order)
-    encoded = await worker.encode(name, order, batch)
+    answer = await worker.encode(model, order, name, batch)
     worker.deliver(order, batch)
-    headers = _describe_slices(model, order, name) | {"Content-Digest": encoded.digest}
-    return Response(encoded.content, media_type=FORMATS[name].media_type, headers=headers)
+    return WholeResponse(answer, media_type=FORMATS[name].media_type, headers=_describe_slices(model, order, name))
 
 
 def _stream_order(worker: Worker, model: ServedModel, order: Order, name: str) -> Response:

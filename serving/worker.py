@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -15,7 +14,7 @@ from serving.batcher import MicroBatcher
 from serving.drift_gauges import DriftGauges
 from serving.drift_monitor import DriftMonitor
 from serving.drift_sample import MonitorSettings
-from serving.encode import describe_answer, describe_generated, digest_of
+from serving.encode import describe_answer, describe_generated
 from serving.measuring_process import MeasuringProcess
 from serving.metrics import ServiceMetrics
 from serving.problems import DeadlineError, OverloadedError
@@ -26,10 +25,11 @@ from serving.settings import ServiceSettings
 from serving.streaming import Parts, write_parts
 from serving.swap import ModelSlot
 from serving.uploads import Upload
+from serving.whole_answer import WholeAnswer, write_answer
 from spect.cores import count_cores
 from spect.errors import InvalidOutputError, QuantificationError
 from spect.finishing import finish_batch
-from spect.formats.heading import Heading, write_whole
+from spect.formats.heading import Heading
 from spect.formats.writer import FORMATS
 from spect.slices import Counts, SyntheticBatch
 
@@ -42,16 +42,9 @@ _MAX_UPLOADS = 4  # being received, waiting or measured: each may hold thousands
 # copies of the longest upload parsing and measuring may hold at once.
 _MEASURING_BYTES = 2 * 2**30
 _COPIES = 6
+_PART_SLICES = 16  # finished and written at once: resampled to matrix 256 they take 4 MB, and some copies
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
-    """The bytes of a whole answer, and the value of their Content-Digest."""
-
-    content: bytes
-    digest: str
 
 
 class Worker:
@@ -88,6 +81,8 @@ class Worker:
             deadline_seconds=settings.deadline_seconds,
         )
         self._encoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="encode")
+        # What needs every slice at once, as a contact sheet does: one at a time, so that their memory never adds up.
+        self._gatherer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gather")
         self._measurer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure")
         self.measuring = MeasuringProcess(memory_bytes=_MEASURING_BYTES + _COPIES * settings.max_upload_bytes)
         self._uploads = 0
@@ -110,6 +105,7 @@ class Worker:
         await asyncio.to_thread(self.monitor.close)
         self.quotas.close()
         self._encoders.shutdown(wait=False, cancel_futures=True)
+        self._gatherer.shutdown(wait=False, cancel_futures=True)
         self._measurer.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self.measuring.close)
 
@@ -129,9 +125,15 @@ class Worker:
         counts = await self.batcher.generate(model.generator, order.portions)
         return describe_generated(order, model).part(counts)
 
-    async def encode(self, name: str, order: Order, batch: SyntheticBatch) -> Encoded:
-        """Measure and resample a batch where the order asks for it, and write it, off the event loop."""
-        return await self._run(self._encoders, partial(self._finish_and_encode, name, order, batch))
+    async def encode(self, model: ServedModel, order: Order, name: str, batch: SyntheticBatch) -> WholeAnswer:
+        """Measure and resample a batch where the order asks for it, and write it, part by part, off the event loop.
+
+        Cancelling the call, as a client that went away does, drops what is left of it.
+        """
+        parts = map(partial(self._finish, order), _cut(batch))
+        chunks = FORMATS[name].encode(describe_answer(order, model), parts)
+        pool = self._gatherer if FORMATS[name].needs_all else self._encoders
+        return await write_answer(chunks, pool=pool, deadline_seconds=self.settings.deadline_seconds)
 
     @contextmanager
     def open_stream(self, model: ServedModel, order: Order, name: str) -> Iterator[AsyncIterator[bytes]]:
@@ -205,10 +207,6 @@ class Worker:
         spacing = model.bundle.manifest.pixel_spacing_mm
         self.monitor.watch(model.bundle.sha256, model.profile, pixel_spacing_mm=spacing)
 
-    def _finish_and_encode(self, name: str, order: Order, batch: SyntheticBatch) -> Encoded:
-        content = write_whole(FORMATS[name].encode, self._finish(order, batch))
-        return Encoded(content=content, digest=digest_of(content))
-
     def _finish(self, order: Order, batch: SyntheticBatch) -> SyntheticBatch:
         try:
             return finish_batch(batch, measure=order.has_targets, matrix=order.matrix)
@@ -223,8 +221,16 @@ class Worker:
 async def _label(made: AsyncIterator[Counts], heading: Heading) -> AsyncIterator[SyntheticBatch]:
     first = 0
     async for counts in made:
-        yield heading.part(counts, first=first)
+        for part in _cut(heading.part(counts, first=first)):
+            yield part
         first += len(counts)
+
+
+def _cut(batch: SyntheticBatch) -> Iterator[SyntheticBatch]:
+    """Yield a batch, as generated, in parts: each is finished and written by itself."""
+    heading = Heading.of(batch)
+    for first in range(0, len(batch), _PART_SLICES):
+        yield heading.part(batch.counts[first : first + _PART_SLICES], first=first)
 
 
 def _find_portions(order: Order, first: int, size: int) -> Iterator[tuple[Portion, slice]]:

@@ -17,6 +17,7 @@ Counts = NDArray[np.float32]
 DEFAULT_UNIT = "counts per pixel"
 # Counts that are noise or ringing rather than head, as a share of the brightest pixel: the outline begins at 15 %.
 _FAINT_SHARE = 0.04
+_RESAMPLED_AT_ONCE = 8  # slices: resampling holds several copies of them in double precision
 FIELD_MM = 256.0  # side of the square field of view of every simulated and generated slice
 
 
@@ -100,6 +101,15 @@ def resample_to_matrix(counts: Counts, matrix: int) -> Counts:
         raise SlicesError(f"a matrix needs at least one pixel, got {matrix}")
     if matrix == rows:
         return counts
+    resampled = np.empty((len(counts), matrix, matrix), dtype=np.float32)
+    for first in range(0, len(counts), _RESAMPLED_AT_ONCE):
+        some = slice(first, first + _RESAMPLED_AT_ONCE)
+        resampled[some] = _resample(counts[some], matrix)
+    return resampled
+
+
+def _resample(counts: Counts, matrix: int) -> Counts:
+    rows = counts.shape[-1]
     spectrum = scipy.fft.dctn(counts, axes=(-2, -1), norm="forward")
     kept = min(rows, matrix)
     resized = np.zeros((*counts.shape[:-2], matrix, matrix), dtype=spectrum.dtype)

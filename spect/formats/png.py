@@ -4,15 +4,15 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from spect.errors import SlicesError
-from spect.formats.png_write import MARKS, MAX_SLICES
+from spect.formats.png_write import MARKS
+from spect.formats.whole import count_most
 from spect.slices import Counts
 
 # Black, blue, green, yellow, red, white: the order of the colour scales perfusion scans are read with.
@@ -49,10 +49,9 @@ def contact_sheet_png(
     """Draw slices (n, rows, columns), one caption below each, on one intensity scale.
 
     `source` is synthetic, simulated or acquired and chooses the mark, which is drawn and kept in a text chunk.
-    Raises `SlicesError` for no slice or more than `MAX_SLICES`.
+    Raises `SlicesError` for no slice or more than an eye can use.
     """
-    if not 0 < len(counts) <= MAX_SLICES:
-        raise SlicesError(f"a contact sheet holds 1 to {MAX_SLICES} slices, got {len(counts)}; ask for fewer")
+    _check_count(len(counts), counts.shape[-1])
     across = min(columns or math.ceil(math.sqrt(len(counts) * 1.5)), len(counts))
     cells = [counts[i : i + across] for i in range(0, len(counts), across)]
     words = list(captions or [""] * len(counts))
@@ -71,8 +70,7 @@ def labelled_rows_png(
 ) -> bytes:
     """Draw one row of slices for each label, such as a condition; a row may hold fewer slices than another, or none."""
     drawn = [slices for slices in rows.values() if len(slices)]
-    if not 0 < sum(map(len, drawn)) <= MAX_SLICES:
-        raise SlicesError(f"a contact sheet holds 1 to {MAX_SLICES} slices, got {sum(map(len, drawn))}; ask for fewer")
+    _check_count(sum(map(len, drawn)), max((slices.shape[-1] for slices in drawn), default=1))
     sheet = _Sheet(list(rows.values()), [[""] * len(slices) for slices in rows.values()], list(rows))
     return sheet.draw(title, _scale_note(drawn[0], pixel_spacing_mm), max_counts, unit, source)
 
@@ -85,13 +83,19 @@ def figure_to_png(figure: Figure, *, source: str) -> bytes:
     return buffer.getvalue()
 
 
+def _check_count(slices: int, matrix: int) -> None:
+    most = count_most(matrix)
+    if not 0 < slices <= most:
+        raise SlicesError(f"a contact sheet of matrix {matrix} holds 1 to {most} slices, got {slices}; ask for fewer")
+
+
 def _scale_note(counts: Counts, pixel_spacing_mm: float | None) -> str:
     side = f"{counts.shape[-2]} x {counts.shape[-1]} pixels"
     return side if pixel_spacing_mm is None else f"{side} of {pixel_spacing_mm:g} mm"
 
 
 class _Sheet:
-    """Rows of slices laid out as one image: one draw call, however many slices."""
+    """Rows of slices, each slice drawn by itself: while one is turned into dots it takes a hundred times its memory."""
 
     def __init__(self, rows: list[Counts], captions: list[list[str]], labels: list[str]) -> None:
         self.rows, self.captions, self.labels = rows, captions, labels
@@ -105,36 +109,42 @@ class _Sheet:
         """Return the top and left pixel of a cell."""
         return row * (self.height + self.foot), column * (self.width + self.gap)
 
-    def montage(self) -> NDArray[np.float32]:
-        """Return all slices in one image; NaN between them."""
-        bottom, right = self.corner(len(self.rows), self.across)
-        image = np.full((bottom, right), np.nan, dtype=np.float32)
-        for row, slices in enumerate(self.rows):
-            for column, counts in enumerate(slices):
-                top, left = self.corner(row, column)
-                image[top : top + self.height, left : left + self.width] = counts
-        return image
-
     def draw(self, title: str, note: str, max_counts: float | None, unit: str, source: str) -> bytes:
-        image = self.montage()
         scale = max(1, round(_CELL_DOTS / self.width)) / _DOTS_PER_INCH
         label_inches = 0.25 + 0.085 * max(map(len, self.labels))
-        body = (image.shape[1] * scale, image.shape[0] * scale)
+        bottom, right = self.corner(len(self.rows), self.across)
+        body = (right * scale, bottom * scale)
         size = (max(label_inches + body[0] + 1.1, 4.8), body[1] + 1.0)
         figure = Figure(figsize=size, dpi=_DOTS_PER_INCH, facecolor="white")
         FigureCanvasAgg(figure)
         axes = figure.add_axes((label_inches / size[0], 0.4 / size[1], body[0] / size[0], body[1] / size[1]))
-        top_of_scale = float(np.nanmax(image)) if max_counts is None else max_counts
-        shown = axes.imshow(image, cmap=PERFUSION_COLORS, vmin=0, vmax=top_of_scale or 1, interpolation="nearest")
+        highest = max(float(slices.max()) for slices in self.rows if len(slices))
+        top_of_scale = (highest if max_counts is None else max_counts) or 1
+        shown = self._show_slices(axes, Normalize(0, top_of_scale))
         axes.set_axis_off()
         bar = figure.add_axes(
             ((label_inches + body[0] + 0.08) / size[0], 0.4 / size[1], 0.14 / size[0], body[1] / size[1])
         )
-        clipped = "max" if np.nanmax(image) > (top_of_scale or 1) else "neither"
+        clipped = "max" if highest > top_of_scale else "neither"
         figure.colorbar(shown, cax=bar, extend=clipped).set_label(unit, fontsize=8, parse_math=False)
         bar.tick_params(labelsize=7)
         self._write_words(figure, axes, (title, note, MARKS[source]), size)
         return figure_to_png(figure, source=source)
+
+    def _show_slices(self, axes: Axes, norm: Normalize) -> ScalarMappable:
+        bottom, right = self.corner(len(self.rows), self.across)
+        for row, slices in enumerate(self.rows):
+            for column, counts in enumerate(slices):
+                top, left = self.corner(row, column)
+                axes.imshow(
+                    counts,
+                    cmap=PERFUSION_COLORS,
+                    norm=norm,
+                    interpolation="nearest",
+                    extent=(left - 0.5, left + self.width - 0.5, top + self.height - 0.5, top - 0.5),
+                )
+        axes.set(xlim=(-0.5, right - 0.5), ylim=(bottom - 0.5, -0.5))
+        return axes.images[0]
 
     def _write_words(self, figure: Figure, axes: Axes, words: tuple[str, str, str], size: tuple[float, float]) -> None:
         title, note, mark = words

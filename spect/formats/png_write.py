@@ -17,7 +17,6 @@ MARKS = {
     "simulated": "SIMULATED - research use only, never for diagnosis",
     "acquired": "ACQUIRED, de-identified - research use only",
 }
-MAX_SLICES = 1024  # on one sheet: more than an eye can use, and 16 megapixels
 
 
 def write_sheet(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[bytes]:

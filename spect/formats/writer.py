@@ -7,6 +7,7 @@ from types import MappingProxyType
 from spect.errors import RequestError
 from spect.formats import json_text, npy, npz, png_write
 from spect.formats.heading import Heading, Writer
+from spect.formats.whole import FULL_MATRIX, count_most
 from spect.slices import SyntheticBatch
 
 PNG_SINGLE = "png-single"  # png in another layout, not a name of its own
@@ -19,16 +20,18 @@ class Format:
     media_type: str
     suffix: str
     encode: Writer
-    max_slices: int | None = None  # None: as many as are asked for
-    needs_all: bool = False  # every slice before its first byte: never sent while it is made
+    needs_all: bool = False  # every slice before its first byte: never sent while it is made, and bounded
+    instead: str = "npz"  # what to ask for where this format cannot hold as many
     also_accepted: tuple[str, ...] = ()
 
-    def check_count(self, count: int) -> None:
-        """Raise `RequestError` for more slices than this format holds."""
-        if self.max_slices is not None and count > self.max_slices:
+    def check_count(self, count: int, matrix: int | None) -> None:
+        """Raise `RequestError` for more slices of a matrix (None: as generated) than this format holds."""
+        most = count_most(matrix or FULL_MATRIX)
+        if self.needs_all and count > most:
+            where = f" at matrix {matrix}" if matrix else ""
             raise RequestError(
-                f"count must be at most {self.max_slices} as {self.suffix.removeprefix('.')}, got {count}; "
-                "ask for npz, or for fewer"
+                f"count must be at most {most} as {self.suffix.removeprefix('.')}{where}, got {count}; "
+                f"ask for {self.instead}, or for fewer"
             )
 
 
@@ -66,15 +69,14 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             media_type="image/png",
             suffix=".png",
             encode=png_write.write_sheet,
-            max_slices=png_write.MAX_SLICES,
             needs_all=True,
+            instead="layout single",
         ),
         PNG_SINGLE: Format(media_type="application/zip", suffix=".png.zip", encode=png_write.write_single),
         "json": Format(
             media_type="application/json",
             suffix=".json",
             encode=json_text.write,
-            max_slices=json_text.MAX_SLICES,
             needs_all=True,
         ),
     }

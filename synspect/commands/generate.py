@@ -77,7 +77,8 @@ def generate(  # noqa: PLR0917 — one parameter an option
         targets=Targets(mean_counts=mean_counts, left_right_ratio=left_right_ratio),
         matrix=matrix,
     )
-    chosen = _choose_format(out, format_, layout, count)
+    chosen = _choose_format(out, format_, layout)
+    chosen.check_count(count, matrix)
     with _opened(out) as file:  # before any work: a place that cannot be written is told at once
         batch = _generate_with_progress(order, url, bundle)
         file.writelines(chosen.encode(Heading.of(batch), [batch]))
@@ -85,7 +86,7 @@ def generate(  # noqa: PLR0917 — one parameter an option
     typer.echo(f"{out}: {count} synthetic slices of {order.condition}, seed {order.seed}, start {start}, {where}")
 
 
-def _choose_format(out: Path, asked: OutputFormat | None, layout: Layout | None, count: int) -> "Format":
+def _choose_format(out: Path, asked: OutputFormat | None, layout: Layout | None) -> "Format":
     """Return the format, refusing before any work what could not be written."""
     from spect.errors import RequestError
     from spect.formats.writer import FORMATS, PNG_SINGLE
@@ -105,9 +106,7 @@ def _choose_format(out: Path, asked: OutputFormat | None, layout: Layout | None,
     if chosen is OutputFormat.NPY and "synthetic" not in out.name.lower():
         better = out.with_name(f"{out.stem}.synthetic.npy")
         raise RequestError(f"an npy file cannot say inside that it is synthetic, so its name must: use --out {better}")
-    written = FORMATS[chosen or OutputFormat.PNG]
-    written.check_count(count)
-    return written
+    return FORMATS[chosen or OutputFormat.PNG]
 
 
 def _check_place(out: Path) -> None:

@@ -111,7 +111,7 @@ def test_single_pictures_come_as_a_zip(client: AsgiClient) -> None:
         ("layout=grid", {}, "layout must be one of sheet, single, got 'grid'"),
         ("layout=", {}, "layout must be one of sheet, single, got ''"),
         ("layout=single", {"format": "npz"}, "layout is of pictures, but the format is npz"),
-        ("layout=sheet", {"count": 1025}, "at most 1024 as png"),
+        ("layout=sheet", {"count": 257}, "at most 256 as png, got 257; ask for layout single"),
     ],
 )
 def test_a_layout_that_does_not_fit_is_refused(client: AsgiClient, query: str, body: dict, words: str) -> None:

@@ -183,7 +183,7 @@ def test_an_asked_asymmetry_is_delivered(run, tmp_path) -> None:
         (["--left-right-ratio", "nan"], RequestError, "must be positive"),
         (["--left-right-ratio", "9"], RequestError, "outside what the reference supports"),
         (["--mean-counts", "nan"], RequestError, "outside what the reference supports"),
-        (["--count", "1025", "--format", "png"], RequestError, "at most 1024"),
+        (["--count", "1025", "--format", "png"], RequestError, "at most 256 as png, got 1025; ask for layout single"),
         (["--layout", "single"], RequestError, "--layout is of pictures, but the format is npz"),
         (["--layout", "sheet", "--format", "dicom"], RequestError, "--layout is of pictures, but the format is dicom"),
         (["--format", "npy"], RequestError, r"--out .*out\.synthetic\.npy"),

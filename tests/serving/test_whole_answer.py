@@ -1,0 +1,165 @@
+"""Answers that are made whole: the same bytes however they are cut, in little memory, given up with their client."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from registry.bundle.directory import Bundle
+from serving.problems import DeadlineError
+from serving.whole_answer import WholeAnswer, WholeResponse, write_answer
+from spect.formats.whole import count_most
+from tests.support.api_calls import ASKED, detail, post
+from tests.support.asgi_call import AsgiCall
+from tests.support.asgi_client import AsgiClient
+from tests.support.waiting import until
+
+MIB = 2**20
+
+
+def run_write(chunks: Iterator[bytes], *, deadline_seconds: float = 60.0) -> WholeAnswer:
+    """Write an answer on a thread of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        return asyncio.run(write_answer(chunks, pool=pool, deadline_seconds=deadline_seconds))
+
+
+@pytest.mark.parametrize("sizes", [[], [10], [3 * MIB], [MIB // 2] * 30])
+def test_what_was_written_is_sent_in_pieces_with_its_digest_and_length(sizes: list[int]) -> None:
+    chunks = [bytes([number]) * size for number, size in enumerate(sizes)]
+    content = b"".join(chunks)
+    answer = run_write(iter(chunks))
+    assert answer.is_in_memory == (len(content) <= 8 * MIB)
+
+    async def send() -> tuple[int, dict[str, str], bytes]:
+        response = WholeResponse(answer, media_type="text/plain", headers={"X-Pinned": "yes"})
+        async with AsgiCall(response, "/", b"") as call:
+            return await call.read_to_the_end()
+
+    status, headers, body = asyncio.run(send())
+    assert (status, body) == (200, content)
+    assert headers["content-length"] == str(len(content))
+    assert headers["content-digest"] == f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
+    assert headers["x-pinned"] == "yes"
+
+
+def test_a_small_answer_has_its_turn_between_the_turns_of_a_large_one() -> None:
+    order: list[str] = []
+    go_on = threading.Event()
+
+    def write(name: str, chunks: int) -> Iterator[bytes]:
+        for _ in range(chunks):
+            go_on.wait(60)
+            order.append(name)
+            yield bytes(MIB)
+
+    async def both() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            large = asyncio.create_task(write_answer(write("large", 10), pool=pool, deadline_seconds=60))
+            await asyncio.sleep(0)
+            small = asyncio.create_task(write_answer(write("small", 1), pool=pool, deadline_seconds=60))
+            await asyncio.sleep(0)
+            go_on.set()
+            for answer in await asyncio.gather(large, small):
+                answer.close()
+
+    asyncio.run(both())
+    assert order.index("small") <= 2
+
+
+def test_an_answer_that_nobody_waits_for_is_written_no_further_than_its_turn() -> None:
+    written: list[int] = []
+    go_on = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        for number in range(100):
+            written.append(number)
+            yield bytes(MIB)
+            go_on.wait(60)
+
+    async def abandon() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            writing = asyncio.create_task(write_answer(chunks(), pool=pool, deadline_seconds=60))
+            await until(lambda: len(written) > 0)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            go_on.set()
+
+    asyncio.run(abandon())
+    assert len(written) <= 3
+
+
+def test_writing_too_long_is_given_up_at_the_deadline() -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(MIB // 4)
+
+    with pytest.raises(DeadlineError, match=r"made and not written within 0\.1 s; ask for fewer"):
+        run_write(endless(), deadline_seconds=0.1)
+
+
+def test_a_writer_that_fails_says_so() -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"x"
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        run_write(failing())
+
+
+def test_nothing_is_written_on_for_a_client_that_hung_up(client: AsgiClient) -> None:
+    body = json.dumps({**ASKED, "count": 256, "matrix": 128, "format": "json"}).encode()  # seconds of writing
+    batcher = client.app.state.worker.batcher
+
+    async def hang_up() -> float:
+        async with AsgiCall(client.app, "/v1/slices", body) as call:
+            await until(lambda: batcher.waiting_slices > 0)
+            await until(lambda: batcher.waiting_slices == 0)
+            await asyncio.sleep(0.2)  # the last slices are made, and the first are written
+            call.hang_up()
+            await call.finish()
+            await asyncio.sleep(0.2)  # the turn under way
+            started = time.process_time()
+            await asyncio.sleep(0.5)
+            return time.process_time() - started
+
+    assert client._run(hang_up()) < 0.25
+    assert 'synspect_rejected_requests_total{reason="abandoned"} 1.0' in client.get("/metrics").text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+@pytest.mark.parametrize(
+    ("name", "count", "matrix", "most_mib"),
+    [("npz", 512, 256, 64), ("dicom", 256, 256, 64), ("png", 64, 256, 128), ("json", 64, 256, 96)],
+)
+def test_a_whole_answer_of_any_size_takes_little_memory(
+    served_bundle: Bundle, name: str, count: int, matrix: int, most_mib: int
+) -> None:
+    body = json.dumps({**ASKED, "count": count, "matrix": matrix})
+    command = [sys.executable, "-m", "tests.support.peak_memory", str(served_bundle.path), name, body]
+
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert finished.returncode == 0, finished.stderr
+    assert int(finished.stdout) < most_mib
+
+
+@pytest.mark.parametrize(("matrix", "most"), [(64, 256), (128, 256), (256, 64)])
+def test_what_is_written_whole_is_bounded_by_its_pixels(client: AsgiClient, matrix: int, most: int) -> None:
+    assert count_most(matrix) == most
+    sheet = post(client, count=most + 1, matrix=matrix, format="png")
+    text = post(client, count=most + 1, matrix=matrix, format="json")
+
+    assert sheet.status_code == text.status_code == 422
+    words = f"count must be at most {most} as {{}} at matrix {matrix}, got {most + 1}; ask for {{}}, or for fewer"
+    assert detail(sheet) == words.format("png", "layout single")
+    assert detail(text) == words.format("json", "npz")
+    single = client.post("/v1/slices?layout=single", json={**ASKED, "count": most + 1, "matrix": matrix})
+    assert single.status_code == 200
