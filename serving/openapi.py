@@ -146,7 +146,7 @@ def _post_file(route: str, summary: str, answer: Json, further: Json | None = No
         },
         **(further or {}),
     }
-    schema = {"type": "object", "properties": properties, "required": [FIELD]}
+    schema = {"type": "object", "properties": properties, "required": [FIELD], "additionalProperties": False}
     body = {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
     return _operation(route, summary, answer, tag="scans") | {"requestBody": body}
 

@@ -35,7 +35,7 @@ from serving.schemas import Order, parse_order
 from serving.security_headers import SecurityHeaders
 from serving.streaming import StreamedAnswer
 from serving.timing import ClientGoneError, RequestTimes, finish_unless_gone
-from serving.uploads import receive_upload
+from serving.uploads import CHECK_FIELDS, QUANTIFY_FIELDS, receive_upload
 from serving.whole_answer import WholeResponse
 from serving.worker import Worker
 from spect.errors import SynspectError
@@ -153,7 +153,7 @@ async def post_quantify(request: Request) -> Response:
     """Measure uploaded slices."""
     worker = _worker(request)
     with worker.hold_upload():
-        upload = await receive_upload(request, deadline_seconds=worker.settings.deadline_seconds)
+        upload = await receive_upload(request, known=QUANTIFY_FIELDS, deadline_seconds=worker.settings.deadline_seconds)
         return Response(await worker.measure("quantify", upload), media_type=_JSON)
 
 
@@ -171,7 +171,7 @@ async def post_drift_check(request: Request) -> Response:
     media_type = choose_media_type(request.headers.get("accept"), (_JSON, _PNG))
     model = worker.slot.current()
     with worker.hold_upload():
-        upload = await receive_upload(request, deadline_seconds=worker.settings.deadline_seconds)
+        upload = await receive_upload(request, known=CHECK_FIELDS, deadline_seconds=worker.settings.deadline_seconds)
         task = "drift_check" if media_type == _JSON else "drift_picture"
         return Response(await worker.measure(task, upload, model=model), media_type=media_type)
 

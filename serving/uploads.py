@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.datastructures import UploadFile
@@ -12,6 +13,8 @@ from spect.errors import RequestError
 
 FIELD = "file"
 SPACING_FIELD = "pixel_spacing_mm"
+QUANTIFY_FIELDS = (SPACING_FIELD,)  # what a form may say beside the file
+CHECK_FIELDS = (SPACING_FIELD, "level", "pattern", "intensity_unit", "intensity_scaling")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +26,8 @@ class Upload:
     fields: dict[str, str]
 
 
-async def receive_upload(request: Request, *, deadline_seconds: float) -> Upload:
-    """Read the form.
+async def receive_upload(request: Request, *, known: Sequence[str], deadline_seconds: float) -> Upload:
+    """Read the form: the file, and fields of known names.
 
     Raises
     ------
@@ -32,6 +35,8 @@ async def receive_upload(request: Request, *, deadline_seconds: float) -> Upload
         If the body is no multipart form.
     MalformedRequestError
         If it has no field `file`.
+    RequestError
+        If it has a field of another name, or one twice.
     DeadlineError
         If it has not come in whole by then: a client that stalls may not keep its place.
     """
@@ -42,20 +47,30 @@ async def receive_upload(request: Request, *, deadline_seconds: float) -> Upload
         )
     try:
         async with asyncio.timeout(deadline_seconds):
-            return await _read_form(request)
+            return await _read_form(request, known)
     except TimeoutError:
         raise DeadlineError(f"the upload took longer than {deadline_seconds:g} s; send less at a time") from None
 
 
-async def _read_form(request: Request) -> Upload:
+async def _read_form(request: Request, known: Sequence[str]) -> Upload:
     async with request.form(max_files=1, max_fields=8) as form:
         upload = form.get(FIELD)
         if not isinstance(upload, UploadFile):
             named = ", ".join(repr(name[:40]) for name in form) or "no field"
             raise MalformedRequestError(f"the form holds {named}; send the slices as a file in the field {FIELD!r}")
+        _check_names([name for name, _ in form.multi_items()], (FIELD, *known))
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
         content = await upload.read()
     return Upload(content=content, pixel_spacing_mm=_parse_spacing(fields.get(SPACING_FIELD)), fields=fields)
+
+
+def _check_names(names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse what would be passed over: a mistyped name would else read as one that was left out."""
+    for name in names:
+        if name not in known:
+            raise RequestError(f"the form has a field {name[:40]!r}, unknown here; its fields are {', '.join(known)}")
+        if names.count(name) > 1:
+            raise RequestError(f"the form has the field {name!r} {names.count(name)} times; send it once")
 
 
 def _parse_spacing(text: str | None) -> float | None:

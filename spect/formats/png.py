@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from spect.errors import SlicesError
 from spect.formats.png_write import MARKS
-from spect.formats.whole import count_most
+from spect.formats.whole import MAX_SLICES, count_most
 from spect.slices import Counts
 
 # Black, blue, green, yellow, red, white: the order of the colour scales perfusion scans are read with.
@@ -51,7 +51,7 @@ def contact_sheet_png(
     `source` is synthetic, simulated or acquired and chooses the mark, which is drawn and kept in a text chunk.
     Raises `SlicesError` for no slice or more than an eye can use.
     """
-    _check_count(len(counts), counts.shape[-1])
+    _check_count(len(counts), most=count_most(counts.shape[-1]))
     across = min(columns or math.ceil(math.sqrt(len(counts) * 1.5)), len(counts))
     cells = [counts[i : i + across] for i in range(0, len(counts), across)]
     words = list(captions or [""] * len(counts))
@@ -70,7 +70,7 @@ def labelled_rows_png(
 ) -> bytes:
     """Draw one row of slices for each label, such as a condition; a row may hold fewer slices than another, or none."""
     drawn = [slices for slices in rows.values() if len(slices)]
-    _check_count(sum(map(len, drawn)), max((slices.shape[-1] for slices in drawn), default=1))
+    _check_count(sum(map(len, drawn)), most=MAX_SLICES)
     sheet = _Sheet(list(rows.values()), [[""] * len(slices) for slices in rows.values()], list(rows))
     return sheet.draw(title, _scale_note(drawn[0], pixel_spacing_mm), max_counts, unit, source)
 
@@ -83,10 +83,9 @@ def figure_to_png(figure: Figure, *, source: str) -> bytes:
     return buffer.getvalue()
 
 
-def _check_count(slices: int, matrix: int) -> None:
-    most = count_most(matrix)
+def _check_count(slices: int, *, most: int) -> None:
     if not 0 < slices <= most:
-        raise SlicesError(f"a contact sheet of matrix {matrix} holds 1 to {most} slices, got {slices}; ask for fewer")
+        raise SlicesError(f"a contact sheet of their matrix holds 1 to {most} slices, got {slices}; ask for fewer")
 
 
 def _scale_note(counts: Counts, pixel_spacing_mm: float | None) -> str:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
+from serving.uploads import CHECK_FIELDS, QUANTIFY_FIELDS
 from tests.support.api_calls import detail, npz_of, upload
 from tests.support.asgi_client import AsgiClient
 from tests.support.drift_samples import draw_slices
@@ -56,6 +57,36 @@ def test_an_upload_must_be_a_form_with_a_file(client: AsgiClient) -> None:
     no_boundary = client.post("/v1/quantify", content=b"x", headers={"Content-Type": "multipart/form-data"})
     assert no_boundary.status_code == 400
     detail(no_boundary)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "words"),
+    [
+        (
+            "/v1/quantify",
+            {"pixel_spacing": "4"},
+            "a field 'pixel_spacing', unknown here; its fields are file, pixel_spa",
+        ),
+        ("/v1/quantify", {"level": "COR"}, "a field 'level', unknown here; its fields are file, pixel_spacing_mm"),
+        (
+            "/v1/drift/check",
+            {"levels": "COR"},
+            "its fields are file, pixel_spacing_mm, level, pattern, intensity_unit, ",
+        ),
+        ("/v1/drift/check", {"level": ["COR", "BG"]}, "the field 'level' 2 times; send it once"),
+    ],
+)
+def test_a_field_that_would_be_passed_over_is_refused(client: AsgiClient, path: str, fields: dict, words: str) -> None:
+    response = upload(client, npz_of(counts=draw_slices(1, np.random.default_rng(0))), path, **fields)
+    assert response.status_code == 422
+    assert words in detail(response)
+
+
+def test_a_form_takes_the_fields_that_openapi_names(client: AsgiClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, known in (("/v1/quantify", QUANTIFY_FIELDS), ("/v1/drift/check", CHECK_FIELDS)):
+        schema = paths[path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+        assert list(schema["properties"]) == ["file", *known]
 
 
 def test_a_fifth_upload_at_a_time_is_refused_before_its_body_is_read(client: AsgiClient) -> None:

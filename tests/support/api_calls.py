@@ -25,7 +25,7 @@ def detail(response: httpx.Response) -> str:
     return str(problem["detail"])
 
 
-def upload(client: AsgiClient, content: bytes, path: str = "/v1/quantify", **fields: str) -> httpx.Response:
+def upload(client: AsgiClient, content: bytes, path: str = "/v1/quantify", **fields: str | list[str]) -> httpx.Response:
     """Send a file with further fields of the form."""
     return client.post(path, files={"file": ("slices", content)}, data=fields)
 
