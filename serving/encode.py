@@ -1,7 +1,7 @@
 """What an answer is written in, chosen from what was asked for, and what is known of it before a slice is made."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from spect.finishing import MEASURED
 from spect.formats.heading import Heading
 from spect.formats.writer import FORMATS, NAMES, PNG_SINGLE
 
-# By media type, the default first.
-_NAMED = {media_type: name for name in NAMES for media_type in (FORMATS[name].media_type, *FORMATS[name].also_accepted)}
+# By media type, the default first; and what names a format too, where a header says just that.
+_NAMED = {FORMATS[name].media_type: name for name in NAMES}
+_ALSO_NAMED = {media_type: name for name in NAMES for media_type in FORMATS[name].also_accepted}
 LAYOUTS = ("sheet", "single")  # of a PNG answer: one contact sheet, or a zip of one picture a slice
 
 
@@ -72,7 +73,7 @@ def choose_format(order: Order, accept: str | None, layout: str | None = None) -
     """
     if layout is not None:
         return _choose_layout(order, layout)
-    name = order.format or _NAMED[choose_media_type(accept, tuple(_NAMED))]
+    name = order.format or (_NAMED | _ALSO_NAMED)[choose_media_type(accept, tuple(_NAMED), also=tuple(_ALSO_NAMED))]
     FORMATS[name].check_count(order.count, order.matrix)
     return name
 
@@ -87,27 +88,39 @@ def _choose_layout(order: Order, layout: str) -> str:
     return name
 
 
-def choose_media_type(accept: str | None, offered: Sequence[str]) -> str:
+def choose_media_type(accept: str | None, offered: Sequence[str], *, also: Sequence[str] = ()) -> str:
     """Return what the Accept header prefers of what is offered, the first where there is none.
 
-    Raises `NotAcceptableError` if the header accepts none of them.
+    What is offered `also` is meant only where the header names it, not by `*/*`.
+
+    Of the ranges that cover a media type the most exact one counts (RFC 9110, 12.5.1): `image/png;q=0, */*` is anything
+    but PNG. Raises `NotAcceptableError` if the header accepts none of them.
     """
-    for media_range in _by_preference(accept or "*/*"):
-        for media_type in offered:
-            if _covers(media_range, media_type):
-                return media_type
-    raise NotAcceptableError(f"Accept is {accept!r:.100}; this can be sent as {', '.join(offered)}")
+    ranges = _parse_accept(accept or "*/*")
+    found = {media_type: _find_most_exact(ranges, _covering(media_type)) for media_type in offered}
+    found |= {media_type: _find_most_exact(ranges, (media_type,)) for media_type in also}
+    wanted = {media_type: one for media_type, one in found.items() if one is not None and one.quality > 0}
+    if not wanted:
+        raise NotAcceptableError(f"Accept is {accept!r:.100}; this can be sent as {', '.join(offered)}")
+    return min(wanted, key=lambda media_type: (-wanted[media_type].quality, wanted[media_type].place))
 
 
-def _by_preference(accept: str) -> list[str]:
-    """Media ranges of an Accept header, the most wanted first; those with q=0 left out."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MediaRange:
+    """One entry of an Accept header."""
+
+    words: str  # such as image/*
+    quality: float
+    place: int  # of two that are wanted alike, the first named is taken
+
+
+def _parse_accept(accept: str) -> list[_MediaRange]:
     ranges = []
-    for part in accept.split(",")[:50]:
-        media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    for place, part in enumerate(accept.split(",")[:50]):
+        words, *parameters = (piece.strip().lower() for piece in part.split(";"))
         quality = next((piece.removeprefix("q=") for piece in parameters if piece.startswith("q=")), "1")
-        ranges.append((_to_quality(quality), media_range))
-    wanted = [entry for entry in ranges if entry[0] > 0]
-    return [media_range for _, media_range in sorted(wanted, key=lambda entry: -entry[0])]
+        ranges.append(_MediaRange(words=words, quality=_to_quality(quality), place=place))
+    return ranges
 
 
 def _to_quality(text: str) -> float:
@@ -117,6 +130,13 @@ def _to_quality(text: str) -> float:
         return 0.0
 
 
-def _covers(media_range: str, media_type: str) -> bool:
-    family = media_type.partition("/")[0]
-    return media_range in {media_type, "*/*", f"{family}/*"}
+def _covering(media_type: str) -> tuple[str, ...]:
+    return (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+
+
+def _find_most_exact(ranges: Sequence[_MediaRange], covering_words: Sequence[str]) -> _MediaRange | None:
+    for words in covering_words:
+        covering = [one for one in ranges if one.words == words]
+        if covering:
+            return max(covering, key=lambda one: one.quality)
+    return None

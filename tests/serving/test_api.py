@@ -147,7 +147,29 @@ def test_accept_prefers_by_quality_and_falls_back_to_npz(client: AsgiClient) -> 
 
     assert chosen("image/png;q=0.5, application/json") == "application/json"
     assert chosen("text/html, */*;q=0.1") == "application/x-npz"
+    assert chosen("image/png, application/json") == "image/png"
+    assert chosen("application/*;q=0.1, application/json;q=0.9, image/png;q=0.5") == "application/json"
     assert detail(client.post("/v1/slices", json=ASKED, headers={"Accept": "text/html"})).startswith("Accept is")
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        ("application/x-npz;q=0, */*", "application/x-npy"),
+        ("*/*, application/*;q=0", "image/png"),
+        ("image/png;q=0, image/*", None),
+        ("*/*;q=0", None),
+        ("application/x-npz;q=0", None),
+        ("*/*;q=nan", None),
+    ],
+)
+def test_what_accept_excludes_is_never_sent(client: AsgiClient, accept: str, chosen: str | None) -> None:
+    response = client.post("/v1/slices", json=ASKED, headers={"Accept": accept})
+    if chosen is None:
+        assert response.status_code == 406
+        assert detail(response).startswith("Accept is")
+    else:
+        assert response.headers["content-type"] == chosen
 
 
 def test_json_says_what_npz_says(client: AsgiClient) -> None:
