@@ -17,7 +17,10 @@ _TRY_LATER = frozenset({429, 503})
 
 # Status: when it is answered, and what an answer's detail may say.
 _WHEN = {
-    400: ("the request is not HTTP, its body is not what its media type says", "the body is not JSON: EOF at line 1"),
+    400: (
+        "the request is not HTTP, its body is not what its media type says",
+        "the body is not JSON (EOF while parsing ...)",
+    ),
     401: (
         "a bearer token is needed, or another one",
         "a bearer token is needed; send it as Authorization: Bearer TOKEN",

@@ -1,19 +1,21 @@
 """What a request may say and what the answers hold: bounds here, domain objects out."""
 
+import json
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.config import JsonDict
-from pydantic_core import ErrorDetails
 
 from serving.problems import MalformedRequestError
 from serving.settings import MAX_SLICES
 from spect.conditions import Condition, Level, Pattern, parse_condition
 from spect.density import Targets
 from spect.errors import RequestError
+from spect.faults import describe_fault
 from spect.sampling import MAX_SEED
 
 Matrix = Literal[64, 128, 256]
@@ -114,7 +116,9 @@ class Portion:
 
     def __post_init__(self) -> None:
         if self.start > MAX_SEED - self.count:
-            raise RequestError(f"start + count must stay below {MAX_SEED}, got {self.start} + {self.count}")
+            raise RequestError(
+                f"start must be at most {MAX_SEED - self.count} where count is {self.count}, got {self.start}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,19 +180,19 @@ def parse_order(body: bytes, *, new_seed: Callable[[], int] = draw_seed) -> Orde
 def parse_body(model: type[Model], body: bytes) -> Model:
     """Validate a JSON body; raise `MalformedRequestError` or `RequestError` with the first thing wrong."""
     try:
-        return model.model_validate_json(body)
+        parsed = model.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-    if first["type"] == "json_invalid":
-        raise MalformedRequestError(f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
-    raise RequestError(_in_words(first))
+        fault, kind = describe_fault(error, whole="the body"), error.errors(include_url=False)[0]["type"]
+    else:
+        json.loads(body, object_pairs_hook=_check_names)
+        return parsed
+    if kind == "json_invalid":
+        raise MalformedRequestError(f"the body is {fault}")
+    raise RequestError(f"{fault}; see /docs for the fields" if kind in {"missing", "extra_forbidden"} else fault)
 
 
-def _in_words(first: ErrorDetails) -> str:
-    where = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    if not where:
-        return message
-    if first["type"] in {"missing", "extra_forbidden"}:
-        return f"{where}: {message}; see /docs for the fields"
-    return f"{where}: {message}, got {first['input']!r:.60}"
+def _check_names(pairs: list[tuple[str, object]]) -> None:
+    """Refuse an object that says one thing twice: which of the two is meant nobody knows (RFC 8259, 4)."""
+    name, times = Counter(name for name, _ in pairs).most_common(1)[0] if pairs else ("", 0)
+    if times > 1:
+        raise RequestError(f"the body says {name} {times} times; say it once")

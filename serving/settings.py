@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.tokens import SHA256_PATTERN, Tokens, read_tokens
 from spect.errors import ConfigurationError
+from spect.faults import Place, describe_fault
 
 PREFIX = "SYNSPECT_"
 MAX_SLICES = 4096  # of one request
@@ -96,8 +97,10 @@ def load_settings() -> ServiceSettings:
         settings = ServiceSettings()
         _ = settings.tokens  # read now: what is wrong with them is said before anything starts
     except ValidationError as error:
-        first = error.errors()[0]
-        name = PREFIX + "_".join(map(str, first["loc"])).upper()
-        got = "" if "TOKEN" in name else f", got {first['input']!r}"
-        raise ConfigurationError(f"{name}: {first['msg']}{got}") from None
+        what = describe_fault(error, name=_variable, is_secret=lambda where: "TOKEN" in where)
+        raise ConfigurationError(f"{what}; set it anew, or unset it") from None
     return settings
+
+
+def _variable(place: Place) -> str:
+    return PREFIX + "_".join(map(str, place)).upper()

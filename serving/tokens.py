@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spect.errors import ConfigurationError
+from spect.faults import Place, describe_fault
 
 SHA256_PATTERN = "^[0-9a-f]{64}$"
 _FILE_SETTING = "SYNSPECT_TOKENS_FILE"
@@ -71,15 +72,14 @@ def read_tokens(*, file: Path | None, sha256: str | None) -> Tokens:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         raise ConfigurationError(f"{_FILE_SETTING}: {file} is not TOML; docs/security.md shows one") from None
     except ValidationError as error:
-        raise ConfigurationError(f"{_FILE_SETTING}: {file}: {_in_words(error)}; docs/security.md shows one") from None
+        what = describe_fault(error, name=_in_words, is_secret=lambda _where: True)
+        raise ConfigurationError(f"{_FILE_SETTING}: {file}: {what}; docs/security.md shows one") from None
     _check_distinct(entries, file)
     return Tokens(tuple(entries))
 
 
-def _in_words(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    words = [f"number {part + 1}" if isinstance(part, int) else part for part in first["loc"]]
-    return f"{' '.join(words)}: {first['msg']}"
+def _in_words(place: Place) -> str:
+    return " ".join(f"number {part + 1}" if isinstance(part, int) else part for part in place)
 
 
 def _check_distinct(entries: list[Token], file: Path) -> None:

@@ -1,6 +1,7 @@
 """Who is let in: this machine without a token, everybody with the right one, anybody only where that is set."""
 
 import hashlib
+import re
 
 import pytest
 from starlette.types import Scope
@@ -100,12 +101,17 @@ def test_only_loopback_addresses_are_this_machine(host: str, is_ours: bool) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("SYNSPECT_TOKEN_SHA256", "secret"), ("SYNSPECT_WORKERS", "0"), ("SYNSPECT_MAX_WAITING_SLICES", "10")],
+    ("name", "value", "words"),
+    [
+        ("SYNSPECT_TOKEN_SHA256", "secret", "must match pattern '^[0-9a-f]{64}$'; set it anew"),
+        ("SYNSPECT_WORKERS", "0", "must be greater than or equal to 1, got '0'; set it anew"),
+        ("SYNSPECT_WORKERS", "two", "must be a valid integer, got 'two'; set it anew"),
+        ("SYNSPECT_MAX_WAITING_SLICES", "10", "must be greater than or equal to 512, got '10'"),
+    ],
 )
-def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigurationError, match=name):
+    with pytest.raises(ConfigurationError, match=re.escape(f"{name} {words}")):
         load_settings()
 
 
