@@ -1,20 +1,23 @@
 """Receive an uploaded file: multipart in, its bytes and the fields of its form out; looks into no file."""
 
 import asyncio
-import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from serving.problems import DeadlineError, MalformedRequestError, UnsupportedMediaTypeError
+from spect.asked import check_length_mm
 from spect.errors import RequestError
 
 FIELD = "file"
 SPACING_FIELD = "pixel_spacing_mm"
 QUANTIFY_FIELDS = (SPACING_FIELD,)  # what a form may say beside the file
 CHECK_FIELDS = (SPACING_FIELD, "level", "pattern", "intensity_unit", "intensity_scaling")
+_MAX_FIELDS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,7 @@ async def receive_upload(request: Request, *, known: Sequence[str], deadline_sec
 
 
 async def _read_form(request: Request, known: Sequence[str]) -> Upload:
-    async with request.form(max_files=1, max_fields=8) as form:
+    async with _open_form(request) as form:
         upload = form.get(FIELD)
         if not isinstance(upload, UploadFile):
             named = ", ".join(repr(name[:40]) for name in form) or "no field"
@@ -62,6 +65,20 @@ async def _read_form(request: Request, known: Sequence[str]) -> Upload:
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
         content = await upload.read()
     return Upload(content=content, pixel_spacing_mm=_parse_spacing(fields.get(SPACING_FIELD)), fields=fields)
+
+
+@asynccontextmanager
+async def _open_form(request: Request) -> AsyncIterator[FormData]:
+    try:
+        form = await request.form(max_files=1, max_fields=_MAX_FIELDS)
+    except HTTPException:  # whose words are the parser's
+        raise MalformedRequestError(
+            f"the body is no whole form of one file and at most {_MAX_FIELDS} fields; send multipart/form-data anew"
+        ) from None
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def _check_names(names: Sequence[str], known: Sequence[str]) -> None:
@@ -77,9 +94,7 @@ def _parse_spacing(text: str | None) -> float | None:
     if text is None or not text.strip():
         return None
     try:
-        spacing = float(text)
+        spacing: object = float(text)
     except ValueError:
-        spacing = math.nan
-    if not 0 < spacing < math.inf:
-        raise RequestError(f"{SPACING_FIELD} must be a positive length in mm, got {text[:40]!r}")
-    return spacing
+        spacing = text
+    return check_length_mm(SPACING_FIELD, spacing)

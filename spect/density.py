@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spect.asked import check_real
 from spect.conditions import CONDITIONS, Condition
 from spect.errors import ConfigurationError, RequestError
 
@@ -26,6 +27,12 @@ class Targets:
 
     mean_counts: float | None = None
     left_right_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("mean_counts", "left_right_ratio"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, check_real(name, value))
 
     def as_quantities(self) -> dict[str, float]:
         """Raw quantities by name, asked ones only."""

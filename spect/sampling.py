@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spect.asked import check_whole
 from spect.conditions import Condition
 from spect.density import QuantityDensity, Targets
 from spect.errors import RequestError
@@ -41,9 +42,7 @@ class GeneratorInputs:
 
 def check_seed(seed: int) -> int:
     """Return the seed; raise `RequestError` where it is no integer from 0 to 2^53 - 1."""
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
-        raise RequestError(f"seed must be an integer from 0 to {MAX_SEED}, got {seed!r}")
-    return int(seed)
+    return check_whole("seed", seed, low=0, high=MAX_SEED)
 
 
 def draw_inputs(

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from spect.asked import check_length_mm
 from spect.conditions import parse_condition
 from spect.density import Targets
 from spect.errors import RequestError
@@ -99,7 +100,8 @@ class Client:
 
     def quantify(self, counts: object, *, pixel_spacing_mm: float) -> Sequence[Mapping[str, float]]:
         """Measure slices (n, rows, columns): mean_counts, left_right_ratio and mask_fraction of each."""
-        return self._source.quantify(check_counts(counts), pixel_spacing_mm=pixel_spacing_mm)
+        spacing = check_length_mm("pixel_spacing_mm", pixel_spacing_mm)
+        return self._source.quantify(check_counts(counts), pixel_spacing_mm=spacing)
 
     def drift(self) -> dict[str, Any]:
         """Return what the service says of its drift; a bundle on disk raises `RequestError`."""

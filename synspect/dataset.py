@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from spect.conditions import CONDITIONS, parse_condition
-from spect.errors import RequestError
-from spect.sampling import check_seed
+from spect.asked import check_whole
+from spect.conditions import CONDITIONS, Condition, parse_condition
+from spect.errors import ConditionError, RequestError
+from spect.sampling import MAX_SEED
 from synspect.client import Client
+from synspect.source import MAX_COUNT, Order
 
 Sample = dict[str, Any]
 
@@ -56,16 +58,22 @@ class SyntheticSlices(IterableDataset[Sample]):
         ranks: int = 1,
     ) -> None:
         super().__init__()
-        if not 0 <= rank < ranks or chunk < 1 or (count is not None and count < 1):
-            raise RequestError(
-                f"0 <= rank < ranks, and chunk and count at least 1, are needed; got {rank=} {ranks=} {chunk=} {count=}"
-            )
-        self.conditions = CONDITIONS if conditions is None else tuple(parse_condition(*pair) for pair in conditions)
+        self.conditions = CONDITIONS if conditions is None else tuple(map(_parse_pair, conditions))
         if not self.conditions:
             raise RequestError("no condition was asked for; leave conditions out for all of them")
         self._url, self._bundle = url, bundle
-        self._count, self._seed, self._start = count, check_seed(seed), start
-        self._matrix, self._chunk, self._rank, self._ranks = matrix, chunk, rank, ranks
+        self._count = None if count is None else check_whole("count", count, low=1, high=MAX_SEED)
+        self._chunk = check_whole("chunk", chunk, low=1, high=MAX_COUNT)
+        first = Order(  # checked here, and not first in a worker
+            condition=self.conditions[0],
+            count=min(self._chunk, self._count or self._chunk),
+            seed=seed,
+            start=check_whole("start", start, low=0, high=MAX_SEED - (self._count or self._chunk)),
+            matrix=matrix,
+        )
+        self._seed, self._start, self._matrix = first.seed, first.start, first.matrix
+        self._ranks = check_whole("ranks", ranks, low=1, high=MAX_SEED)
+        self._rank = check_whole("rank", rank, low=0, high=self._ranks - 1)
 
     def __iter__(self) -> Iterator[Sample]:
         worker = get_worker_info()
@@ -103,3 +111,11 @@ class SyntheticSlices(IterableDataset[Sample]):
                     "seed": self._seed,
                     "index": start + row,
                 }
+
+
+def _parse_pair(pair: tuple[str, str]) -> Condition:
+    try:
+        level, pattern = pair
+    except (TypeError, ValueError):
+        raise ConditionError(f"a condition is a pair such as ('COR', 'normal'), got {pair!r:.60}") from None
+    return parse_condition(level, pattern)

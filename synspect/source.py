@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from spect.asked import check_whole
 from spect.conditions import Condition
 from spect.density import Targets
 from spect.errors import BundleError, RequestError, ServiceError
@@ -35,13 +36,14 @@ class Order:
     matrix: int | None = None  # None: as generated
 
     def __post_init__(self) -> None:
-        if not 1 <= self.count <= MAX_COUNT:
-            raise RequestError(f"count must be 1 to {MAX_COUNT}, got {self.count}; for more, repeat with another start")
-        check_seed(self.seed)
-        if not 0 <= self.start <= MAX_SEED - self.count:
-            raise RequestError(f"start must be 0 to {MAX_SEED - self.count}, got {self.start}")
-        if self.matrix is not None and self.matrix not in MATRICES:
-            raise RequestError(f"matrix must be one of {', '.join(map(str, MATRICES))}, got {self.matrix}")
+        hint = "; for more, repeat with another start"
+        whole = {"count": check_whole("count", self.count, low=1, high=MAX_COUNT, hint=hint)}
+        whole["seed"] = check_seed(self.seed)
+        whole["start"] = check_whole("start", self.start, low=0, high=MAX_SEED - whole["count"])
+        for name, value in whole.items():
+            object.__setattr__(self, name, value)  # of NumPy's integers, which no JSON holds, Python's
+        if self.matrix is not None and (self.matrix not in MATRICES or isinstance(self.matrix, float)):
+            raise RequestError(f"matrix must be one of {', '.join(map(str, MATRICES))}, got {self.matrix!r:.60}")
         self.targets.as_quantities()  # refuses a ratio that is not positive
 
     def parts(self, size: int = PART) -> "list[Order]":

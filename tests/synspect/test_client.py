@@ -322,6 +322,41 @@ def test_bad_requests_never_leave_the_client() -> None:
         client.generate("COR", "normal", count=0)
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"count": 1.5}, "count must be an integer from 1 to 16384, got 1.5"),
+        ({"count": "3"}, "count must be an integer from 1 to 16384, got '3'"),
+        ({"count": True}, "count must be an integer from 1 to 16384, got True"),
+        ({"seed": "7"}, "seed must be an integer from 0 to"),
+        ({"start": 0.5}, "start must be an integer from 0 to"),
+        ({"matrix": 128.0}, "matrix must be one of 64, 128, 256, got 128.0"),
+        ({"matrix": [64]}, "matrix must be one of 64, 128, 256, got [64]"),
+        ({"left_right_ratio": "x"}, "left_right_ratio must be a number, got 'x'"),
+        ({"mean_counts": [50]}, "mean_counts must be a number, got [50]"),
+    ],
+)
+def test_what_is_no_number_is_one_sentence_and_never_leaves_the_client(asked: dict, words: str) -> None:
+    client = _client(lambda _: pytest.fail("a request was sent"))
+    with pytest.raises(RequestError) as caught:
+        client.generate("COR", "normal", **{"count": 1, **asked})
+    assert str(caught.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "words"), [("x", "must be a number, got 'x'"), (0, "got 0"), (float("nan"), "got nan")]
+)
+def test_a_spacing_that_is_no_length_is_one_sentence(bundle_source, spacing: object, words: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        Client(source=bundle_source).quantify(np.ones((1, 64, 64)), pixel_spacing_mm=spacing)
+    assert words in str(caught.value)
+
+
+def test_integers_of_numpy_are_integers(honest) -> None:
+    asked = _client(honest).generate("COR", "normal", count=np.int64(2), seed=np.int64(1), start=np.int32(3))
+    assert asked.index.tolist() == [3, 4]
+
+
 def test_a_service_and_a_bundle_measure_alike(bundle_source) -> None:
     batch = Client(source=bundle_source).generate("COR", "unilateral", count=3, seed=1)
 

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from spect.errors import ConditionError, RequestError
+from spect.sampling import MAX_SEED
 from synspect import Client, SyntheticSlices
 from synspect.server_process import ServerOptions, ServerProcess, find_free_port, start_server
 
@@ -113,6 +114,29 @@ def test_without_a_count_it_never_ends_and_takes_conditions_in_turn(tiny_bundle)
 def test_impossible_wishes_are_refused_when_the_dataset_is_made(tiny_bundle) -> None:
     with pytest.raises(ConditionError, match="CER x bilateral"):
         SyntheticSlices(bundle=tiny_bundle.path, conditions=[("CER", "bilateral")])
-    for wrong in ({"rank": 2, "ranks": 2}, {"chunk": 0}, {"count": 0}, {"conditions": []}, {"seed": -1}):
-        with pytest.raises(RequestError):
-            SyntheticSlices(bundle=tiny_bundle.path, **wrong)
+    with pytest.raises(ConditionError, match="a condition is a pair such as"):
+        SyntheticSlices(bundle=tiny_bundle.path, conditions=[("COR",)])
+    with pytest.raises(RequestError, match="no condition was asked for"):
+        SyntheticSlices(bundle=tiny_bundle.path, conditions=[])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"rank": 2, "ranks": 2}, "rank must be an integer from 0 to 1, got 2"),
+        ({"ranks": 0}, "ranks must be an integer from 1"),
+        ({"chunk": 0}, "chunk must be an integer from 1 to 16384, got 0"),
+        ({"chunk": 16_385}, "chunk must be an integer from 1 to 16384, got 16385"),
+        ({"chunk": 1.5}, "chunk must be an integer from 1 to 16384, got 1.5"),
+        ({"count": 0}, "count must be an integer from 1"),
+        ({"count": "3"}, "count must be an integer from 1"),
+        ({"seed": -1}, "seed must be an integer from 0"),
+        ({"start": -1}, "start must be an integer from 0"),
+        ({"start": MAX_SEED, "count": 2}, "start must be an integer from 0"),
+        ({"matrix": 100}, "matrix must be one of 64, 128, 256, got 100"),
+    ],
+)
+def test_impossible_numbers_are_refused_when_the_dataset_is_made(tiny_bundle, wrong: dict, words: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        SyntheticSlices(bundle=tiny_bundle.path, **wrong)
+    assert str(caught.value).startswith(words)

@@ -170,7 +170,7 @@ def test_an_asked_asymmetry_is_delivered(run, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        (["--count", "0"], RequestError, f"count must be 1 to {MAX_COUNT}, got 0"),
+        (["--count", "0"], RequestError, f"count must be an integer from 1 to {MAX_COUNT}, got 0"),
         (["--count", "1000000000"], RequestError, "got 1000000000"),
         (["--count", "-5"], RequestError, "got -5"),
         (["--seed", "-1"], RequestError, "seed must be"),
