@@ -1,16 +1,16 @@
-"""How much a client may send: by what it says, and by counting what really comes in."""
+"""What a client may send as a body: as it is, and not too much, by what it says and by what really comes in."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.problems import PayloadTooLargeError
+from serving.problems import PayloadTooLargeError, UnsupportedMediaTypeError
 from spect.errors import SynspectError
 
 DEFAULT_BODY_BYTES = 64 * 2**10
 
 
 class BodyLimit:
-    """Refuses bodies that are too long: by their Content-Length, and by counting what really comes in."""
+    """Refuses bodies that are packed, and those that are too long: by Content-Length, and by counting what comes in."""
 
     def __init__(self, app: ASGIApp, upload_paths: frozenset[str], max_upload_bytes: int) -> None:
         self._app = app
@@ -25,7 +25,9 @@ class BodyLimit:
         async def counted() -> Message:
             nonlocal received
             if received == 0:
-                _check_length(Headers(scope=scope).get("content-length"), limit)
+                headers = Headers(scope=scope)
+                _check_not_packed(headers.get("content-encoding", ""))
+                _check_length(headers.get("content-length"), limit)
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
@@ -33,6 +35,14 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+def _check_not_packed(encoding: str) -> None:
+    """Refuse what would have to be unpacked first (RFC 9110, 15.5.16); the file inside a form may be packed."""
+    if encoding.strip().lower() not in {"", "identity"}:
+        raise UnsupportedMediaTypeError(
+            f"the body is packed (Content-Encoding: {encoding[:40]!r}); send it as it is, without that header"
+        )
 
 
 def _check_length(declared: str | None, limit: int) -> None:

@@ -142,8 +142,8 @@ class ServiceSource:
 def _parse_url(url: str) -> str:
     try:
         parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError, ValueError) as error:
-        raise RequestError(f"{url!r:.100} is no URL ({error}); write it like http://127.0.0.1:3000") from None
+    except (httpx.InvalidURL, TypeError, ValueError):
+        raise RequestError(f"{url!r:.100} is no URL; write it like http://127.0.0.1:3000") from None
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise RequestError(f"{url!r:.100} is no address of a service; write it like http://127.0.0.1:3000")
     return str(parsed).rstrip("/")

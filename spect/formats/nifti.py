@@ -181,8 +181,8 @@ def _inflate(source: Path | bytes, name: str, max_bytes: int) -> bytes:
         inflater = zlib.decompressobj(wbits=31)
         try:
             inflated += inflater.decompress(content, max_bytes + 1 - len(inflated))
-        except zlib.error as error:
-            raise FormatError(f"{name} is not a whole gzip file ({error}); copy or download it again") from None
+        except zlib.error:
+            raise FormatError(f"{name} is not a whole gzip file; copy or download it again") from None
         if len(inflated) > max_bytes:
             raise FormatError(f"{name} would inflate to more than {max_bytes} bytes; split it")
         if not inflater.eof:

@@ -228,10 +228,12 @@ def _label(arrays: Mapping[str, NDArray[Any]], field: str, slices: int, name: st
     if field not in arrays:
         return None
     try:
-        label = np.broadcast_to(_words(arrays, field), (slices,))
-    except (SlicesError, ValueError) as error:
-        raise FormatError(f"{name}: {field} needs one word a slice ({slices}): {error}") from None
-    return label
+        words = _words(arrays, field)
+    except SlicesError as error:
+        raise FormatError(f"{name}: {error}") from None
+    if words.size != 1 and words.shape != (slices,):
+        raise FormatError(f"{name}: {field} needs one word, or one a slice ({slices}), got shape {words.shape}")
+    return np.broadcast_to(words.reshape(-1), (slices,))
 
 
 def _spacing(spacing: NDArray[Any], name: str) -> float:

@@ -1,5 +1,6 @@
 """What the HTTP surface answers, in one process with the real generator."""
 
+import gzip
 import io
 import json
 import re
@@ -269,6 +270,17 @@ def test_a_form_instead_of_json_is_415(client: AsgiClient) -> None:
     response = client.post("/v1/slices", data={"level": "COR"})
     assert response.status_code == 415
     assert "application/json" in detail(response)
+
+
+@pytest.mark.parametrize("path", ["/v1/slices", "/v1/quantify"])
+def test_a_packed_body_is_415_and_says_why(client: AsgiClient, path: str) -> None:
+    packed = gzip.compress(json.dumps(ASKED).encode())
+    media_type = "application/json" if path == "/v1/slices" else "multipart/form-data; boundary=x"
+    headers = {"Content-Type": media_type, "Content-Encoding": "gzip"}
+    response = client.post(path, content=packed, headers=headers)
+    assert response.status_code == 415
+    assert detail(response) == "the body is packed (Content-Encoding: 'gzip'); send it as it is, without that header"
+    assert client.post("/v1/slices", json=ASKED, headers={"Content-Encoding": "identity"}).status_code == 200
 
 
 async def _chunks() -> AsyncIterator[bytes]:

@@ -56,7 +56,11 @@ def test_an_upload_must_be_a_form_with_a_file(client: AsgiClient) -> None:
     assert "field 'file'" in detail(client.post("/v1/quantify", files={"slices": ("a", b"x")}))
     no_boundary = client.post("/v1/quantify", content=b"x", headers={"Content-Type": "multipart/form-data"})
     assert no_boundary.status_code == 400
-    detail(no_boundary)
+    assert detail(no_boundary) == (
+        "the body is no whole form of one file and at most 8 fields; send multipart/form-data anew"
+    )
+    two = client.post("/v1/quantify", files=[("file", ("a", b"x")), ("file", ("b", b"x"))])
+    assert detail(two) == detail(no_boundary)
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,10 @@ def test_methods_of_packing_that_cannot_be_bounded_are_refused() -> None:
         ({"counts": -np.ones((2, 4, 4))}, "negative"),
         ({"counts": np.ones((0, 4, 4))}, "shape"),
         ({"counts": np.ones((2, 4, 4)), "level": np.array([1, 2])}, "level"),
-        ({"counts": np.ones((2, 4, 4)), "level": np.array(["COR"] * 3)}, "level"),
+        (
+            {"counts": np.ones((2, 4, 4)), "level": np.array(["COR"] * 3)},
+            r"one word, or one a slice \(2\), got shape \(3,\)",
+        ),
         ({"counts": np.ones((2, 4, 4)), "pixel_spacing_mm": np.array(-1.0)}, "pixel_spacing_mm"),
     ],
 )
