@@ -9,8 +9,12 @@ import typer
 from synspect.screen import open_progress, open_screen
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from cohort.store import Cohort
     from spect.scan_check import ScanSet
+
+_HEADINGS = ("condition", "test", "feature", "verdict", "slices", "score", "measured")
 
 app = typer.Typer(help="Compare new scans with the reference of a released model.", no_args_is_help=True)
 
@@ -111,27 +115,40 @@ def _draw(answer: dict[str, Any], cohort: Path, picture: Path) -> None:
 
 
 def _print(answer: dict[str, Any], cohort: Path) -> None:
+    console = open_screen()
+    console.print(_tabulate(answer, title=f"{cohort}: {answer['verdict']}", width=console.width))
+    if answer["unmeasurable"]:
+        console.print(f"{answer['unmeasurable']} of {answer['slices']} slices show no brain outline and were left out")
+
+
+def _tabulate(answer: dict[str, Any], *, title: str, width: int) -> "Table":
+    """Lay the judgements out; in a narrow terminal all columns but the last are as wide as their longest word."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    title = f"{cohort}: {answer['verdict']}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for heading in ("condition", "test", "feature", "verdict", "slices", "score", "measured"):
-        table.add_column(heading, overflow="fold")
-    for one in answer["judgements"]:
-        table.add_row(
-            f"{one['level']}/{one['pattern']}",
-            one["test"],
-            one["feature"].replace("_", " "),  # words wrap in a narrow terminal, underscores do not
-            one["verdict"].replace("_", " "),
-            str(one["slices"]),
-            f"{one['score']:.2f} of {one['threshold']:.2f}" if "score" in one and "threshold" in one else "",
-            " ".join(filter(None, (_describe_effect(one.get("effect")), one.get("note", "")))),
-        )
-    console = open_screen()
-    console.print(table)
-    if answer["unmeasurable"]:
-        console.print(f"{answer['unmeasurable']} of {answer['slices']} slices show no brain outline and were left out")
+    rows = [_HEADINGS, *map(_describe_judgement, answer["judgements"])]
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    columns = list(zip(*rows, strict=True))
+    is_narrow = sum(max(map(len, cells)) + 2 for cells in columns) > width
+    for heading, *cells in columns[:-1]:
+        longest = max(len(word) for cell in (heading, *cells) for word in cell.split())
+        table.add_column(heading, width=longest if is_narrow else None)
+    table.add_column(_HEADINGS[-1], overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+def _describe_judgement(one: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{one['level']}/{one['pattern']}",
+        one["test"],
+        one["feature"].replace("_", " "),  # words wrap in a narrow terminal, underscores do not
+        one["verdict"].replace("_", " "),
+        str(one["slices"]),
+        f"{one['score']:.2f} of {one['threshold']:.2f}" if "score" in one and "threshold" in one else "",
+        " ".join(filter(None, (_describe_effect(one.get("effect")), one.get("note", "")))),
+    )
 
 
 def _describe_effect(effect: dict[str, float] | None) -> str:

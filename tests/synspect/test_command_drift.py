@@ -72,6 +72,21 @@ def test_the_table_names_verdict_effect_and_margin(bundle, tmp_path, monkeypatch
     assert "margin 0.95 to 1.05" in result.stdout
 
 
+def test_no_word_of_the_table_is_broken_at_80_columns(bundle, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    cohort = _write_cohort(tmp_path / "other", draw_slices(40, np.random.default_rng(1)), unit="Bq/ml")
+
+    result = CliRunner().invoke(app, ["check", str(cohort), "--bundle", str(bundle)], catch_exceptions=False)
+
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    said = set(result.stdout.split())
+    answer = _check(cohort, "--bundle", str(bundle))["judgements"]
+    for field in ("feature", "verdict", "test"):
+        assert {word for one in answer for word in one[field].split("_")} <= said
+    assert {f"{one['level']}/{one['pattern']}" for one in answer} <= said
+
+
 def test_a_picture_is_written_where_it_was_asked_for(bundle, tmp_path) -> None:
     cohort = _write_cohort(tmp_path / "darker", draw_slices(40, np.random.default_rng(1)) * np.float32(0.6))
     picture = tmp_path / "darker.png"
