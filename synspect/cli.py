@@ -8,10 +8,12 @@ from rich.text import Text
 
 from spect.errors import SynspectError
 from synspect.commands import cohort, demo, drift, generate, registry, release, serve, train, validate
+from synspect.help_group import HelpGroup
 from synspect.screen import open_screen
 
 app = typer.Typer(
     name="synspect",
+    cls=HelpGroup,
     help="Synthetic cerebral-blood-flow (123I-IMP) brain SPECT slices: train, prove, release, serve, watch.\n\n"
     "Research use only, never for diagnosis; every output is marked synthetic.",
     no_args_is_help=True,

@@ -8,9 +8,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from synspect.commands.cohort_describe import describe
 from synspect.commands.cohort_import import import_scans
+from synspect.help_group import HelpGroup
 from synspect.screen import open_progress, open_screen, words
 
-app = typer.Typer(help="Make, import and describe cohorts of slices.", no_args_is_help=True)
+app = typer.Typer(cls=HelpGroup, help="Make, import and describe cohorts of slices.", no_args_is_help=True)
 
 _DIRECTORY = typer.Argument(help="Directory to write; new, empty, or a cohort to replace.")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from synspect.help_group import HelpGroup
 from synspect.screen import open_progress, open_screen
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _HEADINGS = ("condition", "test", "feature", "verdict", "slices", "score", "measured")
 
-app = typer.Typer(help="Compare new scans with the reference of a released model.", no_args_is_help=True)
+app = typer.Typer(cls=HelpGroup, help="Compare new scans with the reference of a released model.", no_args_is_help=True)
 
 
 @app.callback()

@@ -9,13 +9,16 @@ import typer
 from registry.store.facts import DEFAULT_NAME
 from spect.errors import GateError, VersionError
 from synspect.gate_table import print_gates
+from synspect.help_group import HelpGroup
 from synspect.options import refuse_given
 from synspect.screen import open_screen
 
 if TYPE_CHECKING:
     from registry.store.model_store import ModelStore
 
-app = typer.Typer(help="List released versions, promote one to champion, roll back, follow it.", no_args_is_help=True)
+app = typer.Typer(
+    cls=HelpGroup, help="List released versions, promote one to champion, roll back, follow it.", no_args_is_help=True
+)
 
 Name = Annotated[str, typer.Option("--name", help="Registered model.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -24,6 +24,16 @@ def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert [command for command in COMMANDS if command not in shown] == []
 
 
+@pytest.mark.parametrize("command", [[], ["serve"], ["drift"], ["drift", "check"], ["registry", "list"], ["demo"]])
+def test_a_flag_in_help_is_its_name_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert _main(monkeypatch, *command, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "--help" in shown
+    assert "<bool>" not in shown
+
+
 def test_help_imports_no_room_that_takes_seconds() -> None:
     heavy = "torch", "mlflow", "bentoml", "onnxruntime", "nilearn", "matplotlib", "numpy"
     code = f"import sys, synspect.cli; print([name for name in {heavy!r} if name in sys.modules])"
