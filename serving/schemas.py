@@ -16,6 +16,7 @@ from spect.conditions import Condition, Level, Pattern, parse_condition
 from spect.density import Targets
 from spect.errors import RequestError
 from spect.faults import describe_fault
+from spect.formats.whole import FULL_MATRIX, count_most
 from spect.sampling import MAX_SEED
 
 Matrix = Literal[64, 128, 256]
@@ -27,7 +28,11 @@ MAX_PIXELS = MAX_SLICES * 128 * 128  # of one answer: what 4,096 slices have at 
 Model = TypeVar("Model", bound=BaseModel)
 
 _Word = Annotated[str, Field(max_length=40)]
-_Count = Annotated[int, Field(ge=1, le=MAX_SLICES)]
+_COUNT_WORDS = (
+    f"slices; in all at most {MAX_SLICES}, {MAX_PIXELS // max(MATRICES) ** 2} at matrix {max(MATRICES)}; as a contact "
+    f"sheet or JSON at most {count_most(FULL_MATRIX)}, {count_most(max(MATRICES))} at matrix {max(MATRICES)}"
+)
+_Count = Annotated[int, Field(ge=1, le=MAX_SLICES, description=_COUNT_WORDS)]
 _Index = Annotated[int, Field(ge=0, le=MAX_SEED)]
 _Positive = Annotated[float, Field(gt=0)]
 _LevelWord = Annotated[_Word, Field(json_schema_extra={"enum": list(Level)})]

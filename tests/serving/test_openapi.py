@@ -64,6 +64,18 @@ def test_every_format_is_described_and_every_header_of_slices_is_sent(client: As
     assert {name for name in sent if name.startswith("x-synspect-")} <= {name.lower() for name in answer["headers"]}
 
 
+def test_the_limits_of_count_at_every_matrix_are_described(client: AsgiClient) -> None:
+    schema = DOCUMENT["components"]["schemas"]
+    limits = client.get("/v1/conditions").json()["limits"]
+    finest = max(limits["matrices"])
+    words = (
+        f"in all at most {limits['max_count']}, {limits['max_pixels'] // finest**2} at matrix {finest}; as a contact "
+        f"sheet or JSON at most 256, 64 at matrix {finest}"
+    )
+    for model in ("SlicesRequest", "MixEntry"):
+        assert words in json.dumps(schema[model]["properties"]["count"])
+
+
 def test_every_example_of_a_body_can_be_served(client: AsgiClient) -> None:
     examples = DOCUMENT["paths"]["/v1/slices"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     assert len(examples) == 2
