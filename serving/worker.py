@@ -196,7 +196,7 @@ class Worker:
                 **about,
             },
             upload.content,
-            b"" if model is None else model.profile.to_json(),
+            b"" if model is None else model.profile_json,
             seconds=seconds,
         )
 

@@ -34,6 +34,11 @@ class ServedModel:
         return self.bundle.promotion.promotion if self.bundle.promotion else NO_PROMOTION
 
     @cached_property
+    def profile_json(self) -> bytes:
+        """The profile as another process reads it."""
+        return self.profile.to_json()
+
+    @cached_property
     def reference_slices(self) -> dict[str, int]:
         """Slices of the reference scans behind each condition."""
         return {name: entry.reference.slices for name, entry in self.profile.conditions.items()}

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from registry.bundle.directory import Bundle
 from serving.drift_answers import DriftAnswer, DriftCheckAnswer
 from spect.formats import npz
+from spect.profile import ReferenceProfile
 from tests.support.asgi_client import AsgiClient
 from tests.support.drift_samples import draw_slices
 from tests.support.rereleased import rerelease, scaled, spoiled
@@ -101,3 +102,10 @@ def test_a_re_released_bundle_makes_what_it_made_but_for_the_change(served_bundl
     usual = open_model(served_bundle.path).generator
     expected = usual.generate(CONDITIONS[5], seed=3, count=4).counts * np.float32(0.8)
     np.testing.assert_allclose(changed.generate(CONDITIONS[5], seed=3, count=4).counts, expected, atol=1e-3)
+
+
+def test_the_profile_is_written_for_the_measuring_process_once_a_model(client: AsgiClient) -> None:
+    model = client.app.state.worker.slot.current()
+
+    assert model.profile_json is model.profile_json
+    assert ReferenceProfile.from_json(model.profile_json) == model.profile
