@@ -1,6 +1,5 @@
 """A small SQLite file that the workers of one server share: WAL, short transactions, opened again after a failure."""
 
-import json
 import sqlite3
 import threading
 import time
@@ -61,7 +60,7 @@ class SharedDatabase:
                 with connection:  # commits, or rolls back when an exception passes
                     connection.execute(begin)
                     yield connection
-            except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
+            except (sqlite3.Error, OSError) as error:
                 self._disconnect()
                 raise StoreError(f"{self._what} {self.path} cannot be used: {error}; {self._consequence}") from error
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from serving.shared_database import SharedDatabase
 from spect.conditions import Condition
 
 Features = Mapping[str, NDArray[np.float64]]
+Parsed = TypeVar("Parsed")
 Judge = Callable[[Features], list[dict[str, Any]]]
 
 _MODELS_KEPT = 2  # the one that answers and the one whose last requests are ending
@@ -183,8 +184,11 @@ def _complete_if_full(
     if counted[0] < window_slices:
         return None
     rows = connection.execute("SELECT features FROM slices WHERE model = ? AND condition = ? AND window = ?", place)
-    entries = [json.loads(row[0]) for row in rows]
-    features = {name: np.array([entry[name] for entry in entries]) for name in entries[0]}
+    entries = [_parse(row[0], dict) for row in rows]
+    try:
+        features = {name: np.array([float(entry[name]) for entry in entries]) for name in entries[0]}
+    except (KeyError, TypeError, ValueError):
+        raise _changed() from None
     window = CompleteWindow(
         number=number,
         completed_at=time.time(),
@@ -209,8 +213,8 @@ def _read_windows(connection: sqlite3.Connection, model: str) -> dict[str, Compl
             number=number,
             completed_at=completed_at,
             slices=slices,
-            statistics=json.loads(statistics),
-            judgements=json.loads(judgements),
+            statistics=_parse(statistics, dict),
+            judgements=_parse(judgements, list),
         )
         for condition, number, completed_at, slices, statistics, judgements in rows
     }
@@ -234,3 +238,18 @@ def _read_tallies(connection: sqlite3.Connection, model: str) -> dict[str, dict[
     ):
         tallies.setdefault(condition, {})[outcome] = slices
     return tallies
+
+
+def _parse(text: object, kind: type[Parsed]) -> Parsed:
+    """Return what a column of JSON holds; raise as SQLite does of a file that is broken, where it is none."""
+    try:
+        value = json.loads(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise _changed() from None
+    if not isinstance(value, kind):
+        raise _changed()
+    return value
+
+
+def _changed() -> sqlite3.DataError:
+    return sqlite3.DataError("it holds values that no worker wrote")

@@ -156,6 +156,31 @@ def test_a_broken_file_is_one_clear_line_and_mends_when_it_is_removed(store, con
     assert store.read(MODEL)[str(NORMAL)].gathered == 1
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE windows SET statistics = '{'",
+        "UPDATE windows SET judgements = '{}'",
+        "UPDATE windows SET judgements = x'00ff'",
+        "UPDATE slices SET features = '[1]'",
+        """UPDATE slices SET features = '{"other": 1}' WHERE position = 33""",
+        """UPDATE slices SET features = '{"mean_counts": "bright"}'""",
+    ],
+)
+def test_values_that_no_worker_wrote_are_one_clear_line(store, change: str) -> None:
+    _add(store, _slices(0, 40))
+    with sqlite3.connect(store.path) as other:
+        other.execute(change)
+    other.close()
+
+    def use() -> None:
+        store.read(MODEL)
+        _add(store, _slices(40, 24))
+
+    with pytest.raises(StoreError, match="it holds values that no worker wrote; windows are not gathered"):
+        use()
+
+
 def test_a_file_locked_by_another_is_an_error_and_not_a_wait_for_ever(store, monkeypatch) -> None:
     monkeypatch.setattr("serving.shared_database._BUSY_SECONDS", 0.05)
     _add(store, _slices(0, 1))
