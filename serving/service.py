@@ -13,6 +13,7 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.connections import bound_connections
+from serving.memory import give_back_large_blocks
 from serving.problems import NotReadyError, to_response
 from serving.security_headers import SecurityHeaders
 from serving.settings import load_settings
@@ -20,6 +21,7 @@ from serving.supervised import end_with_supervisor
 
 _SETTINGS = load_settings()
 bound_connections(_SETTINGS.deadline_seconds)
+give_back_large_blocks()
 
 
 class _Door:

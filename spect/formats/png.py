@@ -80,6 +80,7 @@ def figure_to_png(figure: Figure, *, source: str) -> bytes:
     buffer = io.BytesIO()
     description = {"Description": MARKS[source], "Software": "synspect", "Source": source}
     figure.savefig(buffer, format="png", metadata=description)
+    figure.clear()  # what it drew lies in circles that Python may leave for long
     return buffer.getvalue()
 
 
