@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from functools import partial
-from tempfile import SpooledTemporaryFile
+from tempfile import TemporaryFile
+from typing import IO
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -27,7 +28,8 @@ class WholeAnswer:
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
-        self._file = SpooledTemporaryFile[bytes](max_size=_MEMORY_BYTES)
+        self._held: list[bytes] = []
+        self._file: IO[bytes] | None = None  # holds all of it as soon as it grows long
         self._sha256 = hashlib.sha256()
         self.length = 0
 
@@ -35,12 +37,19 @@ class WholeAnswer:
         """Write a turn's worth; return whether that was the last of it."""
         ends_at = self.length + _TURN_BYTES
         for chunk in self._chunks:
-            self._file.write(chunk)
+            self._held.append(chunk)
             self._sha256.update(chunk)
             self.length += len(chunk)
+            if self.length > _MEMORY_BYTES:
+                self._write_down()
             if self.length >= ends_at:
                 return False
         return True
+
+    def _write_down(self) -> None:
+        self._file = self._file or TemporaryFile()  # noqa: SIM115 — `close` closes it
+        self._file.writelines(self._held)
+        self._held.clear()
 
     @property
     def digest(self) -> str:
@@ -50,16 +59,20 @@ class WholeAnswer:
     @property
     def is_in_memory(self) -> bool:
         """Whether reading it waits for no disk."""
-        return self.length <= _MEMORY_BYTES
+        return self._file is None
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the bytes from the first on."""
+        if self._file is None:
+            return filter(None, [b"".join(self._held)])
         self._file.seek(0)
         return iter(partial(self._file.read, _PIECE_BYTES), b"")
 
     def close(self) -> None:
         """Let go of the bytes."""
-        self._file.close()
+        self._held.clear()
+        if self._file is not None:
+            self._file.close()
 
 
 async def write_answer(chunks: Iterator[bytes], *, pool: Executor, deadline_seconds: float) -> WholeAnswer:
