@@ -18,7 +18,7 @@ from pathlib import Path
 
 from registry.bundle.directory import BUNDLE_NAME, Bundle, compute_sha256, load_bundle
 from registry.bundle.promotion_note import PROMOTION_NAME, save_promotion_note
-from registry.bundle.served_model import NO_PROMOTION
+from registry.bundle.served_model import NO_PROMOTION, load_servable_bundle
 from registry.policy import Policy, load_policy
 from registry.promotion import check_admitted, describe_alias
 from registry.store.facts import CHAMPION, DEFAULT_NAME
@@ -53,7 +53,7 @@ def build_bento(*, name: str = DEFAULT_NAME, bundle_directory: Path | None = Non
     RegistryError
         If MLflow is away, there is no champion, or (`AdmissionError`) the policy refuses how it became one.
     BundleError
-        If the bundle does not verify.
+        If the bundle does not verify or could not be served.
     ServiceError
         If BentoML cannot build it, or holds another Bento under this tag.
     """
@@ -119,7 +119,7 @@ def _bake_bundle(pair: Path, *, name: str, bundle_directory: Path | None) -> Bun
         store.download(note.version, pair)
     if note is not None:
         save_promotion_note(note, pair / PROMOTION_NAME)
-    return load_bundle(pair)
+    return load_servable_bundle(pair)
 
 
 def _check_promoted(given: Bundle, directory: Path, policy: Policy) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from registry.bundle.promotion_note import PromotionNote
+from registry.bundle.served_model import load_servable_bundle
 from registry.gates import GateReport
 from registry.history import INTENT, LOG_PREFIX, OUTCOME, History, LogEntry, Outcome, parse_history
 from registry.policy import Policy, load_policy
@@ -119,7 +120,7 @@ def rollback(store: ModelStore, *, who: str | None = None, policy: Policy | None
     RegistryError
         If there is no earlier champion, or MLflow fails.
     BundleError
-        If the earlier champion no longer verifies.
+        If the earlier champion no longer verifies, or cannot be served.
     """
     history = read_history(store)
     cut_off = history.find_cut_off()
@@ -133,7 +134,8 @@ def rollback(store: ModelStore, *, who: str | None = None, policy: Policy | None
     if target is None:
         raise RegistryError(f"model {store.name} has no earlier champion to return to; promote a version instead")
     with tempfile.TemporaryDirectory(prefix="synspect-rollback-") as directory:
-        store.download(target.version, Path(directory))  # a follower refuses what does not verify
+        store.download(target.version, Path(directory))
+        load_servable_bundle(Path(directory))  # a follower would refuse anything else
     entry = replace(
         target, action="rollback", previous=history.champion, who=who or _current_user(store), when=_now(), gates=""
     )

@@ -3,6 +3,7 @@
 import json
 
 from registry.bundle.directory import Bundle
+from registry.bundle.served_model import load_servable_bundle
 from registry.gates import GateReport, GateRow, judge_bundle
 from registry.policy import load_policy
 from registry.store.model_store import ModelStore
@@ -18,8 +19,10 @@ def register_release(
 ) -> str:
     """Register a bundle with its gates and, where there is one, its report; return the version.
 
-    The gates are those of the bundle alone: a promotion compares it with the champion as well.
+    The gates are those of the bundle alone: a promotion compares it with the champion as well. Raises `BundleError`
+    for a bundle that could not be served, before anything is sent.
     """
+    load_servable_bundle(bundle.path)
     gates = judge_bundle(load_policy(), bundle)
     files = {
         "gates/release.json": json.dumps(gates.to_dict(), indent=1).encode(),

@@ -34,7 +34,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """Everything that is known of a version; without origin and gates where its bundle does not verify."""
+    """Everything that is known of a version; without origin or gates where its bundle cannot be served."""
 
     facts: VersionFacts
     origin: Origin | None

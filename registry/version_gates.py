@@ -6,6 +6,7 @@ from pathlib import Path
 
 from registry.bundle.directory import Bundle
 from registry.bundle.panel import Panel
+from registry.bundle.served_model import load_servable_bundle
 from registry.gates import GateReport, judge_bundle
 from registry.policy import Policy, load_policy
 from registry.promotion import read_history
@@ -26,7 +27,7 @@ def judge_version(
     ConfigurationError
         The policy cannot be read, or the panel given is none of the champion's; before anything is downloaded.
     VersionError, BundleError
-        There is no such version, or what it holds does not verify.
+        There is no such version, or what it holds does not verify or could not be served.
     """
     policy = policy or load_policy()
     champion = store.alias_version(CHAMPION)
@@ -34,7 +35,8 @@ def judge_version(
     if champion_panel is not None:
         _check_champion_panel(store, champion_panel, compared or champion, version)
     with tempfile.TemporaryDirectory(prefix="synspect-gates-") as directory:
-        bundle = store.download(version, Path(directory) / "version")
+        store.download(version, Path(directory) / "version")
+        bundle = load_servable_bundle(Path(directory) / "version")
         other = None
         if compared is not None:
             other = _load_champion(store, compared, Path(directory) / "champion", champion_panel)

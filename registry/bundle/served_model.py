@@ -8,7 +8,7 @@ from registry.bundle.directory import Bundle, find_pair, load_bundle
 from registry.bundle.generator import ReleasedGenerator
 from registry.bundle.hold import DirectoryHold
 from spect.conditions import CONDITIONS
-from spect.errors import BundleError
+from spect.errors import BundleError, InvalidOutputError
 from spect.profile import ReferenceProfile
 
 NO_PROMOTION = "none"  # of a bundle that no registry promoted
@@ -66,6 +66,23 @@ def open_model(directory: Path, *, require_gpu: bool = False, threads: int | Non
     for condition in CONDITIONS:
         generator.generate(condition, seed=0)
     return ServedModel(bundle=bundle, generator=generator, profile=profile, hold=hold)
+
+
+def load_servable_bundle(directory: Path) -> Bundle:
+    """Open a bundle as a server will, and return it verified: what is registered, promoted or built can be served.
+
+    Raises
+    ------
+    BundleError
+        If it is not whole, or makes what must not be sent.
+    InferenceError
+        If its graph cannot be run.
+    """
+    try:
+        return open_model(directory, threads=1).bundle
+    except InvalidOutputError as error:
+        what = str(error).partition(";")[0]
+        raise BundleError(f"{what}, so the bundle cannot be served; release another run") from None
 
 
 def _hold(pair: Path) -> DirectoryHold:

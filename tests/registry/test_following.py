@@ -14,10 +14,11 @@ from registry.bundle.directory import Bundle, load_bundle
 from registry.bundle.promotion_note import PromotionNote
 from registry.follow import Follower, compute_pause, follow, stopped_by_signals
 from registry.follow_metrics import FAILURE_REASONS, FollowMetrics
+from registry.gates import judge_bundle
+from registry.policy import load_policy
 from registry.promotion import promote
 from registry.store.facts import CHAMPION, VersionFacts
 from registry.store.model_store import ModelStore
-from registry.version_gates import judge_version
 from spect.errors import AdmissionError, BundleError, InvalidOutputError, RegistryError
 from tests.support.registered import make_champion
 from tests.support.tiny_bundle import build_tiny_bundle, unbounded_graph
@@ -122,10 +123,11 @@ def test_a_refused_version_is_fetched_again_when_its_tags_change(refused: tuple[
 
 
 def test_a_refused_version_is_fetched_again_when_the_alias_is_set_anew(
-    refused: tuple[CountingStore, Follower], store: ModelStore
+    refused: tuple[CountingStore, Follower], store: ModelStore, tmp_path: Path
 ) -> None:
     counting, follower = refused
-    promote(store, "2", report=judge_version(store, "2"), override="look again", who="ada")
+    report = judge_bundle(load_policy(), load_bundle(tmp_path / "bad"))
+    promote(store, "2", report=report, override="look again", who="ada")
     with pytest.raises(InvalidOutputError, match="out of range"):
         follower.look()
     assert counting.fetched == 3
