@@ -152,11 +152,12 @@ class History:
         """Return who was champion and from when to when, oldest first."""
         reigns: list[Reign] = []
         for before, entry in _pairs(self.effective):
-            if _was_moved_by_hand(before, entry, top=reigns[-1].version if reigns else None):
+            top = reigns[-1].version if reigns else None
+            if _was_moved_by_hand(before, entry, top=top) or self._was_set_by_hand_before(entry, top=top):
                 _end_by_hand(reigns)
                 reigns.append(Reign(version=str(entry.previous), promotion="outside", since=None))
-            if reigns and reigns[-1].version == entry.version:
-                continue
+            if reigns and (reigns[-1].version, reigns[-1].promotion) == (entry.version, entry.promotion):
+                continue  # promoted once more, and by the same right
             if reigns:
                 ended = f"{entry.action} of version {entry.version} by {entry.who}"
                 reigns[-1] = replace(reigns[-1], until=entry.when, ended=ended)
@@ -166,6 +167,12 @@ class History:
         if self.champion is not None and (not reigns or reigns[-1].version != self.champion):
             reigns.append(Reign(version=self.champion, promotion="outside", since=None))
         return tuple(reigns)
+
+    def _was_set_by_hand_before(self, entry: LogEntry, *, top: str | None) -> bool:
+        """Whether a promotion found its own version as champion already, and no other promotion had put it there."""
+        return entry.previous == entry.version != top and not any(
+            other.version == entry.version and other.number < entry.number <= other.settled for other in self.entries
+        )
 
 
 def parse_history(name: str, champion: str | None, tags: Mapping[str, str]) -> History:

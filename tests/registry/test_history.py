@@ -177,6 +177,58 @@ def test_reigns_say_where_the_alias_was_moved_by_hand() -> None:
     assert (now.version, now.promotion, now.since, now.until, now.ended) == ("4", "outside", None, None, "")
 
 
+def test_a_version_set_by_hand_and_promoted_afterwards_has_served_both_ways() -> None:
+    log = Log()
+    log.promote("1", None, hour=1)
+    log.promote("2", "2", hour=2)
+
+    assert log.read("2").reigns() == (
+        Reign(
+            version="1",
+            promotion="gates",
+            since="2026-01-01T01:00:00+00:00",
+            ended="the alias was moved in MLflow by hand",
+        ),
+        Reign(
+            version="2",
+            promotion="outside",
+            since=None,
+            until="2026-01-01T02:00:00+00:00",
+            ended="promote of version 2 by ada",
+        ),
+        Reign(version="2", promotion="gates", since="2026-01-01T02:00:00+00:00"),
+    )
+
+
+def test_a_first_champion_set_by_hand_and_promoted_afterwards_has_served_both_ways() -> None:
+    log = Log()
+    log.promote("1", "1", promotion="override", reason="why")
+
+    assert [(reign.version, reign.promotion) for reign in log.read("1").reigns()] == [
+        ("1", "outside"),
+        ("1", "override"),
+    ]
+
+
+def test_a_champion_by_override_that_passes_its_gates_later_has_served_both_ways() -> None:
+    log = Log()
+    log.promote("1", None, promotion="override", reason="why")
+    log.promote("1", "1")
+    log.promote("1", "1")
+
+    assert [reign.promotion for reign in log.read("1").reigns()] == ["override", "gates"]
+
+
+def test_two_who_promote_one_version_at_once_set_nothing_by_hand() -> None:
+    log = Log()
+    log.promote("1", None)
+    first = log.intend("2", "1")
+    log.promote("2", "2")  # found what the first had set, and settled before it
+    log.settle(first)
+
+    assert [(reign.version, reign.promotion) for reign in log.read("2").reigns()] == [("1", "gates"), ("2", "gates")]
+
+
 def test_an_alias_that_was_deleted_ends_the_reign() -> None:
     log = Log()
     log.promote("1", None)
