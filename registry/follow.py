@@ -191,12 +191,15 @@ def follow(
     """
     metrics = metrics or FollowMetrics()
     policy = load_policy()
+    place = FollowedDirectory(directory)
+    if (held := place.find_held()) is not None:
+        metrics.set_version(alias, held)  # known without the registry, which may be away
     failures = 0
     follower: Follower | None = None
     said: Exception | None = None
     while not stop.is_set():
         try:
-            follower = follower or Follower(open_store(), alias, directory, policy=policy)
+            follower = follower or Follower(open_store(), alias, place, policy=policy)
             _tell(follower.look(), alias, directory, metrics)
             failures = 0
         except _FAILURES as error:

@@ -60,13 +60,19 @@ class FollowedDirectory:
 
     def load_current(self) -> Bundle | None:
         """Return what the link leads to, verified; None where there is nothing, or nothing that may be served."""
-        if not self._current.is_symlink() or self._current.readlink().parent != Path(VERSIONS_NAME):
-            return None
         try:
-            return load_bundle(self.path)
+            return self._load_linked()
         except BundleError as error:
             log.warning("what %s holds is fetched again: %s", self.path, error)
             return None
+
+    def find_held(self) -> PromotionNote | None:
+        """Return how what servers read here became champion; None where they can read nothing."""
+        try:
+            held = self._load_linked()
+        except (BundleError, OSError):  # the first look says what is wrong, and mends it
+            return None
+        return held.promotion if held is not None else None
 
     def find_pair(self, name: str, note: PromotionNote, manifest_sha256: str) -> Path | None:
         """Return a whole pair of this name that lies here already."""
@@ -118,6 +124,11 @@ class FollowedDirectory:
                 log.warning("%s cannot be removed (%s); look at its owner", pair, error.strerror)
         for link in self.path.glob(f".{CURRENT_NAME}-*"):
             link.unlink()  # left by a switch that was cut off
+
+    def _load_linked(self) -> Bundle | None:
+        if not self._current.is_symlink() or self._current.readlink().parent != Path(VERSIONS_NAME):
+            return None
+        return load_bundle(self.path)
 
     def _lock(self, descriptor: int) -> None:
         try:

@@ -12,8 +12,9 @@ from prometheus_client import generate_latest
 
 from registry.bundle.directory import Bundle, load_bundle
 from registry.bundle.promotion_note import PromotionNote
-from registry.follow import Follower, compute_pause, follow, stopped_by_signals
+from registry.follow import Follower, compute_pause, follow, follow_once, stopped_by_signals
 from registry.follow_metrics import FAILURE_REASONS, FollowMetrics
+from registry.followed_directory import FollowedDirectory
 from registry.gates import judge_bundle
 from registry.policy import load_policy
 from registry.promotion import promote
@@ -159,6 +160,34 @@ def test_a_refused_version_is_said_once_and_counted_at_each_look(
 
     assert _read(metrics)['synspect_follow_failures_total{reason="bundle"}'] == 5
     assert caplog.text.count("keeps what it has") == 1
+
+
+def test_what_a_directory_holds_is_told_while_the_registry_is_away(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    make_champion(store, tmp_path, 1)
+    follow_once(store, CHAMPION, directory)
+    metrics, stop = FollowMetrics(), threading.Event()
+
+    def open_store() -> ModelStore:
+        stop.set()
+        raise RegistryError("MLflow is away")
+
+    follow(open_store, CHAMPION, directory, stop=stop, interval_seconds=0.01, metrics=metrics)
+
+    read = _read(metrics)
+    assert read['synspect_follow_version_info{alias="champion",promotion="gates",version="1"}'] == 1
+    assert read["synspect_follow_last_success_timestamp_seconds"] == 0
+
+
+def test_a_directory_whose_bundle_is_broken_holds_nothing_that_could_be_told(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    make_champion(store, tmp_path, 1)
+    follow_once(store, CHAMPION, directory)
+    (directory / "current" / "bundle" / "card.md").write_text("changed")
+
+    assert FollowedDirectory(directory).find_held() is None
 
 
 def test_the_version_before_is_no_longer_told() -> None:
