@@ -24,7 +24,7 @@ from registry.promotion import check_admitted, describe_alias
 from registry.store.facts import CHAMPION, DEFAULT_NAME
 from registry.store.model_store import ModelStore
 from spect.commit import git_commit
-from spect.errors import AdmissionError, ConfigurationError, RegistryError, ServiceError
+from spect.errors import AdmissionError, ConfigurationError, ServiceError, VersionError
 
 BENTOFILE_NAME = "bentofile.yaml"
 # Where the service looks for the bundle that came with it (serving/settings.py).
@@ -51,7 +51,8 @@ def build_bento(*, name: str = DEFAULT_NAME, bundle_directory: Path | None = Non
     Raises
     ------
     RegistryError
-        If MLflow is away, there is no champion, or (`AdmissionError`) the policy refuses how it became one.
+        If MLflow is away, there is no champion (`VersionError`), or the policy refuses how it became one
+        (`AdmissionError`).
     BundleError
         If the bundle does not verify or could not be served.
     ServiceError
@@ -114,7 +115,7 @@ def _bake_bundle(pair: Path, *, name: str, bundle_directory: Path | None) -> Bun
         store = ModelStore(name=name)
         note = describe_alias(store, CHAMPION)
         if note is None:
-            raise RegistryError(f"model {name} has no champion to build from; promote a version, or give --bundle DIR")
+            raise VersionError(f"model {name} has no champion to build from; promote a version, or give --bundle DIR")
         check_admitted(note, policy)
         store.download(note.version, pair)
     if note is not None:

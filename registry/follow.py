@@ -18,7 +18,7 @@ from registry.bundle.directory import Bundle, load_bundle
 from registry.bundle.promotion_note import PROMOTION_NAME, PromotionNote, save_promotion_note
 from registry.bundle.served_model import open_model
 from registry.follow_metrics import FailureReason, FollowMetrics
-from registry.followed_directory import FollowedDirectory
+from registry.followed_directory import FollowedDirectory, check_followable
 from registry.policy import Policy, load_policy
 from registry.promotion import check_admitted, describe_alias
 from registry.store.facts import MANIFEST_TAG
@@ -31,6 +31,7 @@ from spect.errors import (
     InvalidOutputError,
     RegistryError,
     SynspectError,
+    VersionError,
 )
 
 log = logging.getLogger(__name__)
@@ -100,29 +101,35 @@ class Follower:
 
         Raises
         ------
+        ConfigurationError
+            If the directory is a file or a released bundle.
         RegistryError
-            If MLflow is away, the alias is not set, or (`AdmissionError`) the policy refuses how it was set.
+            If MLflow is away, the alias is not set (`VersionError`), or (`AdmissionError`) the policy refuses how it
+            was set; no directory is made.
         FollowError
             If the directory cannot be written, or another process follows into it.
         BundleError, InferenceError, InvalidOutputError
             If what the registry holds does not verify or cannot be served; the directory keeps what it had.
         """
         try:
+            check_followable(self._place.path)
+            note = self._find_note()
             with self._place.locked():
-                return self._bring_up_to_date()
+                return self._bring_up_to_date(note)
         except OSError as error:
             raise FollowError(
                 f"{self._place.path} cannot be kept ({error.strerror or error}); make it a directory that can be "
                 "written, with space for a bundle"
             ) from error
 
-    def _bring_up_to_date(self) -> Followed:
+    def _find_note(self) -> PromotionNote:
         note = describe_alias(self._store, self._alias)
         if note is None:
-            raise RegistryError(
-                f"alias {self._alias!r} of model {self._store.name} is not set; promote a version first"
-            )
+            raise VersionError(f"alias {self._alias!r} of model {self._store.name} is not set; promote a version first")
         check_admitted(note, self._policy)
+        return note
+
+    def _bring_up_to_date(self, note: PromotionNote) -> Followed:
         tags = self._store.find_version(note.version).tags
         manifest_sha256 = tags.get(MANIFEST_TAG, "")
         current = self._place.load_current()

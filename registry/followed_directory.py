@@ -42,12 +42,9 @@ class FollowedDirectory:
 
         Raises
         ------
-        ConfigurationError
-            It is a released bundle.
         FollowError
             Another process follows into it, or something else lies where its files would go.
         """
-        check_no_bundle(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         # Never through a link: a lock file that leads elsewhere would be another one's file.
         descriptor = os.open(self.path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -149,8 +146,11 @@ class FollowedDirectory:
         os.utime(pair, ns=(moment, moment))
 
 
-def check_no_bundle(path: Path) -> None:
-    """Raise `ConfigurationError` for a released bundle, into which nothing may be followed."""
+def check_followable(path: Path) -> None:
+    """Raise `ConfigurationError` for what is no directory, or a released bundle, into which nothing may be followed."""
+    there = next((place for place in (path, *path.parents) if place.exists()), path)
+    if there.exists() and not there.is_dir():
+        raise ConfigurationError(f"{there} is a file, and what is followed needs a directory; name another place")
     if (path / MANIFEST_NAME).exists() or (path / BUNDLE_NAME).exists():
         raise ConfigurationError(
             f"{path} is a bundle, which never changes; name a new directory, or one that a follower has kept"

@@ -164,6 +164,7 @@ def follow(
     from registry.follow import follow as follow_alias
     from registry.follow import follow_once, stopped_by_signals
     from registry.follow_metrics import FollowMetrics
+    from registry.followed_directory import check_followable
     from registry.store.facts import ALIASES
     from registry.store.model_store import ModelStore
     from spect.errors import ConfigurationError
@@ -172,6 +173,7 @@ def follow(
         raise ConfigurationError(f"alias must be one of {', '.join(ALIASES)}, got {alias!r}")
     if metrics_port is None:
         refuse_given(context, "metrics_host", reason="nothing listens without --metrics-port; give a port as well")
+    check_followable(directory)
     if once:
         refuse_given(
             context,

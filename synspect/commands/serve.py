@@ -102,12 +102,12 @@ def _followed_directory(name: str, alias: str) -> Path:
 def _check_follower_can_start(directory: Path) -> None:
     from importlib.util import find_spec
 
-    from registry.followed_directory import check_no_bundle
+    from registry.followed_directory import check_followable
     from registry.policy import load_policy
 
     if find_spec("mlflow") is None:
         raise ConfigurationError("--follow needs the registry's packages; pip install 'synspect[registry]'")
-    check_no_bundle(directory)
+    check_followable(directory)
     load_policy()
 
 

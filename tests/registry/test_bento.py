@@ -36,7 +36,7 @@ from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
 from registry.version_gates import judge_version
 from spect.conditions import parse_condition
-from spect.errors import AdmissionError, RegistryError
+from spect.errors import AdmissionError
 from tests.support.command_line import run_synspect
 from tests.support.tiny_bundle import build_tiny_bundle
 
@@ -79,8 +79,10 @@ def test_everything_the_packed_sources_import_is_asked_for() -> None:
 
 
 def test_a_build_without_a_champion_is_one_line(mlflow_uri: str) -> None:
-    with pytest.raises(RegistryError, match="has no champion to build from"):
-        build_bento()
+    ended = run_synspect("build", "--name", "nosuch")
+
+    assert ended.exit_code == 2
+    assert ended.sentence.startswith("model nosuch has no champion to build from; promote a version")
 
 
 def test_a_champion_set_by_hand_is_not_built_where_the_policy_requires_gates(

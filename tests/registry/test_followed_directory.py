@@ -59,10 +59,9 @@ def test_a_full_disk_is_one_line_and_the_directory_keeps_what_it_had(
 
 def test_a_directory_that_cannot_be_written_is_one_line(store: ModelStore, tmp_path: Path) -> None:
     make_champion(store, tmp_path, 1)
-    (tmp_path / "file").write_text("mine")
 
-    with pytest.raises(FollowError, match=r"file/followed cannot be kept \(Not a directory\); make it a directory"):
-        follow_once(store, CHAMPION, tmp_path / "file" / "followed")
+    with pytest.raises(FollowError, match=r"/proc/followed cannot be kept \(No such file .*\); make it a directory"):
+        follow_once(store, CHAMPION, Path("/proc/followed"))
 
 
 @pytest.mark.parametrize("name", ["current", "versions"])

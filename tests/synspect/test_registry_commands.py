@@ -275,6 +275,30 @@ def test_what_does_not_exist_is_named_and_is_the_users_to_mend(
     assert result.sentence.startswith(sentence)
 
 
+def test_following_an_alias_that_is_not_set_leaves_nothing_behind(registered: str, tmp_path: Path) -> None:
+    ended = _run("follow", "champion", str(tmp_path / "followed" / "here"), "--once")
+
+    assert ended.exit_code == 2
+    assert ended.sentence == "alias 'champion' of model synspect is not set; promote a version first"
+    assert not (tmp_path / "followed").exists()
+
+
+@pytest.mark.parametrize("once", [(), ("--once",)])
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_is_no_place_to_follow_into_whatever_mlflow_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once: tuple[str, ...], below: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    (tmp_path / "file").write_text("something")
+
+    ended = _run("follow", "champion", str(tmp_path / "file" / below), *once)
+
+    assert ended.exit_code == 2
+    assert ended.sentence == (
+        f"{tmp_path / 'file'} is a file, and what is followed needs a directory; name another place"
+    )
+
+
 def test_an_unreachable_mlflow_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
 
