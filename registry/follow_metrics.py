@@ -1,5 +1,7 @@
 """What a follower tells Prometheus, on a port of its own: closed label sets, every series there from the start."""
 
+import errno
+import socket
 import time
 from typing import Literal, get_args
 
@@ -67,6 +69,9 @@ class FollowMetrics:
         try:
             start_http_server(port, addr=host, registry=self.registry)
         except OSError as error:
+            # A name that nobody knows, or an address of another machine.
+            is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
             raise ConfigurationError(
-                f"metrics cannot be served on {host} port {port} ({error.strerror}); choose another --metrics-port"
+                f"metrics cannot be served on {host} port {port} ({error.strerror}); "
+                f"choose another {'--metrics-host' if is_host else '--metrics-port'}"
             ) from None

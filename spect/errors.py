@@ -77,6 +77,10 @@ class VersionError(RegistryError, InputError):
     """A version, or an alias, that was named and that the registry does not hold."""
 
 
+class AddressError(RegistryError, InputError):
+    """An address at which no registry could ever be: another scheme, a directory, a file that is no database."""
+
+
 class AdmissionError(RegistryError):
     """A champion that the policy does not admit: set by hand where it requires the gates."""
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spect.errors import RegistryError
+from spect.errors import AddressError, RegistryError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 _DATABASE_SERVERS = ("postgresql", "mysql")
 _CONNECT_SECONDS = 10
+_ADDRESS = re.compile(r"https?://|sqlite:///|(postgresql|mysql|mssql)(\+\w+)?://")
+_ADDRESSES = "http(s)://HOST:PORT, sqlite:////PATH/mlflow.db or postgresql+psycopg2://USER@HOST/DATABASE"
+_SQLITE_HEADER = b"SQLite format 3\0"
+_LONGEST_REASON = 300  # characters
 _NAME_A_SERVER = "set MLFLOW_TRACKING_URI to the address of an MLflow server"
 # The last: what a driver quotes of an address whose password holds an @ itself.
 _USER = re.compile(r"(?<!sqlite:)(?<!/)//\S*@|(?<![\w/])[^\s/:@]+:(?!//)\S*@|(?<![^\s\"'(])[^\s/\"']+@")
@@ -39,6 +43,11 @@ _KNOWN = (
         "CERTIFICATE_VERIFY_FAILED",
         "its certificate is not trusted",
         "set MLFLOW_TRACKING_SERVER_CERT_PATH to the authority's",
+    ),
+    (
+        "Can't load plugin: sqlalchemy.dialects",
+        "no driver has the name behind the +",
+        "write postgresql+psycopg2://... or mysql+pymysql://...",
     ),
     ("Max retries exceeded", "it does not answer", None),
     ("timed out", "it does not answer", None),
@@ -75,17 +84,41 @@ def translated_errors(uri: str, *, advice: str) -> Iterator[None]:
 
 def open_client(uri: str) -> "MlflowClient":
     """Open MLflow so that it fails soon, says little and sends nothing home."""
+    check_address(uri)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient  # noqa: PLC0415 — after the environment is set: MLflow reads it when imported
 
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy in ("mlflow", "alembic", "urllib3"):  # what they warn of and try again ends in an error, or in nothing
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     if uri.startswith(SQLITE):
         _create_database(Path(uri.removeprefix(SQLITE)))
     elif uri.startswith(_DATABASE_SERVERS):
         _check_answers(uri)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def check_address(uri: str) -> None:
+    """Raise `AddressError` for what no registry could be reached by, whatever is started; nothing is opened."""
+    if not _ADDRESS.match(uri):
+        raise AddressError(f"{public_uri(uri)!r} is no address of a registry; set MLFLOW_TRACKING_URI to {_ADDRESSES}")
+    if uri.startswith(SQLITE):
+        _check_database(Path(uri.removeprefix(SQLITE)))
+
+
+def _check_database(path: Path) -> None:
+    """Refuse what SQLite would refuse only after MLflow has asked it for minutes, or in words about a server."""
+    if path.is_dir():
+        raise AddressError(f"{path} is a directory; set MLFLOW_TRACKING_URI to {SQLITE}{path / 'mlflow.db'}")
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(_SQLITE_HEADER))
+    except OSError:  # not there yet, or the opening says why
+        return
+    if header not in {b"", _SQLITE_HEADER}:
+        raise AddressError(
+            f"{path} is a file, and no SQLite database; set MLFLOW_TRACKING_URI to one, or to a file to be made"
+        )
 
 
 def _check_answers(uri: str) -> None:
@@ -160,7 +193,16 @@ def _explain(error: BaseException) -> tuple[str, str | None]:
     text = str(error).strip()
     if isinstance(error, ImportError) and "psycopg" in text:
         return "the driver is missing", "pip install psycopg2-binary, and write the address postgresql+psycopg2://..."
+    if isinstance(error, ImportError) and error.name:
+        return f"the driver {error.name} is missing", "install it, or write one that is installed into the address"
     for words, what, do in _KNOWN:
         if words in text:
             return what, do
-    return public_uri(text.splitlines()[0] if text else type(error).__name__)[:300], None
+    return _shorten(public_uri(text.splitlines()[0] if text else type(error).__name__)), None
+
+
+def _shorten(text: str) -> str:
+    """Cut between two words, and show that more was said."""
+    if len(text) <= _LONGEST_REASON:
+        return text
+    return f"{text[:_LONGEST_REASON].rpartition(' ')[0] or text[:_LONGEST_REASON]} ..."

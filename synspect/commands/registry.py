@@ -165,15 +165,18 @@ def follow(
     from registry.follow import follow_once, stopped_by_signals
     from registry.follow_metrics import FollowMetrics
     from registry.followed_directory import check_followable
+    from registry.store.connection import check_address
     from registry.store.facts import ALIASES
     from registry.store.model_store import ModelStore
     from spect.errors import ConfigurationError
+    from spect.home import tracking_uri
 
     if alias not in ALIASES:
         raise ConfigurationError(f"alias must be one of {', '.join(ALIASES)}, got {alias!r}")
     if metrics_port is None:
         refuse_given(context, "metrics_host", reason="nothing listens without --metrics-port; give a port as well")
     check_followable(directory)
+    check_address(tracking_uri())
     if once:
         refuse_given(
             context,

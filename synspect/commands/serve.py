@@ -104,10 +104,13 @@ def _check_follower_can_start(directory: Path) -> None:
 
     from registry.followed_directory import check_followable
     from registry.policy import load_policy
+    from registry.store.connection import check_address
+    from spect.home import tracking_uri
 
     if find_spec("mlflow") is None:
         raise ConfigurationError("--follow needs the registry's packages; pip install 'synspect[registry]'")
     check_followable(directory)
+    check_address(tracking_uri())
     load_policy()
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from registry.bundle.directory import Bundle
-from registry.store.connection import open_client, public_uri
+from registry.store.connection import open_client, public_uri, translated_errors
 from registry.store.experiments import find_experiment
 from registry.store.facts import CANDIDATE, CHAMPION
 from registry.store.model_store import ModelStore
-from spect.errors import BundleError, RegistryError
+from spect.errors import AddressError, BundleError, RegistryError
 from tests.support.scripted_server import answer_of, scripted_server
 from tests.support.tiny_bundle import build_tiny_bundle
 
@@ -120,8 +120,6 @@ def test_only_two_aliases_exist(store: ModelStore, tiny_bundle: Bundle) -> None:
     [
         "http://user:secret@127.0.0.1:9",
         "postgresql+psycopg2://user:secret@127.0.0.1:1/mlflow",
-        "file:///tmp/mlruns-of-nobody",
-        "nonsense://x",
         "sqlite:////dev/null/mlflow.db",
     ],
 )
@@ -133,6 +131,61 @@ def test_an_mlflow_that_cannot_be_used_is_one_line_and_quick(uri: str) -> None:
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
     assert time.monotonic() - started < 60  # MLflow's own patience lasts minutes
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("foo://u:secret@bar/x", "'foo://bar/x' is no address of a registry; set MLFLOW_TRACKING_URI to http"),
+        ("postgres://x/y", "or postgresql+psycopg2://USER@HOST/DATABASE"),
+        ("file:///tmp/mlruns-of-nobody", "is no address of a registry"),
+        ("./mlruns", "is no address of a registry"),
+        ("databricks", "is no address of a registry"),
+        ("sqlite:mlflow.db", "sqlite:////PATH/mlflow.db"),
+        ("sqlite:///{there}", "{there} is a directory; set MLFLOW_TRACKING_URI to sqlite:///{there}/mlflow.db"),
+        ("sqlite:///{there}/text", "{there}/text is a file, and no SQLite database; set MLFLOW_TRACKING_URI to one"),
+    ],
+)
+def test_an_address_that_no_registry_could_have_is_the_users_to_mend(tmp_path: Path, uri: str, words: str) -> None:
+    (tmp_path / "text").write_text("this is no database " * 10)
+    started = time.monotonic()
+
+    with pytest.raises(AddressError) as caught:
+        ModelStore(uri.format(there=tmp_path))
+
+    assert words.format(there=tmp_path) in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert time.monotonic() - started < 10  # MLflow asks a directory for minutes
+
+
+def test_an_empty_file_becomes_a_registry(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch()
+
+    assert ModelStore(f"sqlite:///{tmp_path / 'mlflow.db'}").versions() == []
+
+
+def test_mlflows_long_reasons_end_with_a_word_and_say_that_there_is_more() -> None:
+    with (
+        pytest.raises(RegistryError) as caught,
+        translated_errors("http://here", advice="start it"),
+    ):
+        raise ValueError("reason " * 100)
+
+    assert str(caught.value).endswith("reason reason ...; start it")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("mysql+nosuchdriver://x/y", r"no driver has the name behind the \+; write postgresql\+psycopg2://"),
+        ("postgresql+asyncpg://x/y", r"the driver asyncpg is missing; install it, or write one that is installed"),
+    ],
+)
+def test_a_driver_that_is_missing_is_named(uri: str, words: str) -> None:
+    with pytest.raises(RegistryError, match=words):
+        ModelStore(uri).versions()
 
 
 def test_nothing_is_sent_to_a_service_that_is_not_mlflow(tiny_bundle: Bundle) -> None:

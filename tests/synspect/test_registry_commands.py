@@ -1,6 +1,7 @@
 """`synspect registry ...` as a user types it: tables, JSON, and one clear line where something is wrong."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,40 @@ def test_what_does_not_exist_is_named_and_is_the_users_to_mend(
 
     assert result.exit_code == exit_code
     assert result.sentence.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [("nosuch.invalid", "choose another --metrics-host"), ("192.0.2.1", "choose another --metrics-host")],
+)
+def test_metrics_that_cannot_be_served_name_the_option_to_change(
+    mlflow_uri: str, tmp_path: Path, host: str, words: str
+) -> None:
+    ended = _run("follow", "champion", str(tmp_path / "d"), "--metrics-port", "9464", "--metrics-host", host)
+
+    assert ended.exit_code == 2
+    assert ended.sentence.startswith(f"metrics cannot be served on {host} port 9464 (")
+    assert ended.sentence.endswith(words)
+
+
+def test_metrics_on_a_port_that_is_taken_name_the_port(mlflow_uri: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = _run("follow", "champion", str(tmp_path / "d"), "--metrics-port", str(port))
+
+    assert ended.exit_code == 2
+    assert ended.sentence.endswith("; choose another --metrics-port")
+
+
+def test_a_follower_of_an_address_that_no_registry_could_have_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo://x")
+
+    ended = _run("follow", "champion", str(tmp_path / "d"))
+
+    assert ended.exit_code == 2
+    assert ended.sentence.startswith("'foo://x' is no address of a registry; set MLFLOW_TRACKING_URI to")
 
 
 def test_following_an_alias_that_is_not_set_leaves_nothing_behind(registered: str, tmp_path: Path) -> None:

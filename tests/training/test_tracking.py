@@ -215,7 +215,13 @@ def test_an_unusable_mlflow_ends_in_one_clear_line(
 ) -> None:
     (tmp_path / "broken.db").write_text("this is no database " * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'broken.db'}")
-    with pytest.raises(RegistryError, match="--tracker none"):
+    with pytest.raises(
+        RegistryError, match=r"broken\.db is a file, and no SQLite database; set MLFLOW_TRACKING_URI to"
+    ):
+        LiveTracker(run, run.record())
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(RegistryError, match="it does not answer; start it, or train with --tracker none"):
         LiveTracker(run, run.record())
 
 
