@@ -4,14 +4,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from spect.errors import ConfigurationError
 
 DEFAULT_NAME = "synspect"
-CANDIDATE: Final = "candidate"
-CHAMPION: Final = "champion"
-ALIASES = (CANDIDATE, CHAMPION)
+
+
+class Alias(StrEnum):
+    """What a version can be called beside its number, and what can be followed."""
+
+    CANDIDATE = "candidate"
+    CHAMPION = "champion"
+
+
+CANDIDATE: Final = Alias.CANDIDATE.value
+CHAMPION: Final = Alias.CHAMPION.value
+ALIASES = tuple(alias.value for alias in Alias)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 

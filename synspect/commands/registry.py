@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.store.facts import DEFAULT_NAME
+from registry.store.facts import DEFAULT_NAME, Alias
 from spect.errors import GateError, VersionError
 from synspect.gate_table import print_gates
 from synspect.help_group import HelpGroup
@@ -145,7 +145,7 @@ def rollback(name: Name = DEFAULT_NAME, as_json: AsJson = False) -> None:
 @app.command()
 def follow(
     context: typer.Context,
-    alias: Annotated[str, typer.Argument(help="champion or candidate")],
+    alias: Annotated[Alias, typer.Argument(help="Alias of the registry.")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory a server serves (DIR/current).")],
     interval: Annotated[float, typer.Option(min=0.1, max=86_400, help="Seconds between two looks.")] = 10.0,
     once: Annotated[bool, typer.Option("--once", help="Look once and stop.")] = False,
@@ -166,13 +166,9 @@ def follow(
     from registry.follow_metrics import FollowMetrics
     from registry.followed_directory import check_followable
     from registry.store.connection import check_address
-    from registry.store.facts import ALIASES
     from registry.store.model_store import ModelStore
-    from spect.errors import ConfigurationError
     from spect.home import tracking_uri
 
-    if alias not in ALIASES:
-        raise ConfigurationError(f"alias must be one of {', '.join(ALIASES)}, got {alias!r}")
     if metrics_port is None:
         refuse_given(context, "metrics_host", reason="nothing listens without --metrics-port; give a port as well")
     check_followable(directory)
@@ -185,7 +181,7 @@ def follow(
             "metrics_host",
             reason="--once looks once and ends; leave out one of them",
         )
-        followed = follow_once(ModelStore(name=name), alias, directory)
+        followed = follow_once(ModelStore(name=name), alias.value, directory)
         typer.echo(f"{directory} serves version {followed.bundle.version}{'' if followed.changed else ', unchanged'}")
         return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -194,7 +190,7 @@ def follow(
         metrics.serve(metrics_host, metrics_port)
     with stopped_by_signals() as stop:
         follow_alias(
-            lambda: ModelStore(name=name), alias, directory, stop=stop, interval_seconds=interval, metrics=metrics
+            lambda: ModelStore(name=name), alias.value, directory, stop=stop, interval_seconds=interval, metrics=metrics
         )
 
 

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import signal
 import time
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
     from synspect.sidecar import Sidecar
 
 
-class Alias(StrEnum):
-    """What can be followed."""
-
-    CHAMPION = facts.CHAMPION
-    CANDIDATE = facts.CANDIDATE
-
-
 _WATCH_SECONDS = 0.5
 
 
@@ -35,7 +27,7 @@ def serve(  # noqa: PLR0917 — one parameter an option
     bundle: Annotated[
         Path | None, typer.Option(help="A bundle, or a followed directory; the baked or reference bundle if absent.")
     ] = None,
-    follow: Annotated[Alias | None, typer.Option(help="Follow this alias of the registry.")] = None,
+    follow: Annotated[facts.Alias | None, typer.Option(help="Follow this alias of the registry.")] = None,
     name: Annotated[str, typer.Option(help="Registered model that --follow follows.")] = facts.DEFAULT_NAME,
     follow_metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the follower's own /metrics; nowhere if absent.")

@@ -262,7 +262,6 @@ def test_a_name_that_mlflow_could_not_hold_everywhere_is_refused(mlflow_uri: str
         (("promote", "7"), 2, "model synspect has no version '7' at"),
         (("promote", "seven"), 2, "model synspect has no version 'seven' at"),
         (("show", "champion"), 2, "alias 'champion' of model synspect is not set"),
-        (("follow", "staging", "somewhere"), 2, "alias must be one of candidate, champion, got 'staging'"),
         (("promote", "1", "--override", " "), 2, "an override needs a reason of 1 to 500 characters, got 0"),
         (("rollback",), 1, "model synspect has no earlier champion to return to"),
     ],
@@ -308,6 +307,14 @@ def test_a_follower_of_an_address_that_no_registry_could_have_ends(
 
     assert ended.exit_code == 2
     assert ended.sentence.startswith("'foo://x' is no address of a registry; set MLFLOW_TRACKING_URI to")
+
+
+@pytest.mark.parametrize("words", [("registry", "follow", "staging", "somewhere"), ("serve", "--follow", "staging")])
+def test_both_commands_that_follow_know_the_same_aliases(words: tuple[str, ...]) -> None:
+    ended = run_synspect(*words)
+
+    assert ended.exit_code == 2
+    assert "'staging' is not one of 'candidate', 'champion'" in ended.error
 
 
 def test_following_an_alias_that_is_not_set_leaves_nothing_behind(registered: str, tmp_path: Path) -> None:

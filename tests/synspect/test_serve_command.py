@@ -15,9 +15,10 @@ import pytest
 
 from registry.bundle.directory import Bundle, load_bundle
 from registry.promotion import promote
+from registry.store.facts import Alias
 from registry.store.model_store import ModelStore
 from registry.version_gates import judge_version
-from synspect.commands.serve import Alias, _followed_directory
+from synspect.commands.serve import _followed_directory
 from synspect.server_process import find_free_port
 from synspect.sidecar import Sidecar, build_follower
 from tests.support.command_line import run_synspect
