@@ -4,7 +4,6 @@ import hashlib
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,6 +12,7 @@ from spect.conditions import CONDITIONS, Pattern
 from spect.errors import ConfigurationError
 from spect.faults import describe_fault
 from spect.home import expand_path
+from spect.schema_version import SchemaVersion
 
 SHIPPED_POLICY = Path(__file__).with_name("policy.yaml")
 SETTING = "SYNSPECT_POLICY"
@@ -85,7 +85,7 @@ class GateRule(_Record):
 class Policy(_Record):
     """Every gate of a promotion."""
 
-    schema_version: Literal[1]
+    schema_version: SchemaVersion
     required_power: float = Field(gt=0, lt=1)
     require_gates: bool = False
     gates: tuple[GateRule, ...] = Field(min_length=1)

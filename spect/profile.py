@@ -19,6 +19,7 @@ from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS
 from spect.equivalence import Moments, bootstrap_patients
 from spect.errors import BundleError, ConfigurationError
 from spect.faults import describe_fault
+from spect.schema_version import SchemaVersion
 from spect.shift import (
     MINIMUM_PROFILE_SLICES,
     QUANTILES_KEPT,
@@ -102,7 +103,7 @@ class ConditionProfile(_Record):
 class ReferenceProfile(_Record):
     """Everything the two drift verdicts need to know of a released model."""
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = 1
     reference_source: Literal["acquired", "simulated"]
     intensity_unit: str
     intensity_scaling: Literal["whole-cohort", "per-slice"]

@@ -11,7 +11,7 @@ import stat
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -146,6 +146,10 @@ def _check_names(path: Path, listed: Mapping[str, str]) -> None:
         raise BundleError(f"{path / MANIFEST_NAME} lists no digest of {', '.join(unlisted)}; release the model again")
     if unexpected := sorted(present - {*listed, MANIFEST_NAME}):
         raise BundleError(f"{path} holds {', '.join(unexpected)}, which its manifest does not list; remove it")
+    needed = {parent.as_posix() for name in present for parent in PurePosixPath(name).parents}
+    folders = {folder.relative_to(path).as_posix() for folder in path.rglob("*") if folder.is_dir()}
+    if empty := sorted(folders - needed):
+        raise BundleError(f"{path} holds the empty directory {', '.join(empty)}, which no bundle has; remove it")
 
 
 def write_bundle(files: Mapping[str, bytes | Path], manifest: Mapping[str, Any], destination: Path) -> Bundle:

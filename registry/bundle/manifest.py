@@ -13,6 +13,7 @@ from spect.density import QuantityDensity
 from spect.errors import BundleError, ConfigurationError
 from spect.faults import describe_fault
 from spect.intensity import IntensityScale
+from spect.schema_version import SchemaVersion
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
@@ -57,7 +58,7 @@ class GraphTensor(_Record):
 class Manifest(_Record):
     """Everything a server needs to know of a generator besides the graph itself."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     name: str
     created_at: str
     git_commit: str

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spect.errors import BundleError, ConfigurationError
 from spect.faults import describe_fault
+from spect.schema_version import SchemaVersion
 
 
 class _Record(BaseModel):
@@ -37,7 +38,7 @@ class Measurement(_Record):
 class Panel(_Record):
     """Measurements bound to the file, the cohort and the code that made them."""
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = 1
     onnx_sha256: str
     cohort_fingerprint: str
     cohort_source: Literal["acquired", "simulated"]

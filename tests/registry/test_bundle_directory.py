@@ -138,6 +138,22 @@ def test_a_newer_schema_is_refused_and_says_to_update(copied: Path) -> None:
         load_bundle(copied)
 
 
+@pytest.mark.parametrize(("version", "got"), [(True, "true"), (1.0, "1.0"), ("1", "'1'")])
+def test_a_schema_version_that_only_looks_like_one_is_refused(copied: Path, version: object, got: str) -> None:
+    _rewrite_manifest(copied, schema_version=version)
+
+    with pytest.raises(BundleError, match=rf"schema_version: must be the whole number 1, got {got}; release"):
+        load_bundle(copied)
+
+
+@pytest.mark.parametrize("name", ["extra", "figures", "extra/deeper"])
+def test_an_empty_directory_is_refused_by_name(copied: Path, name: str) -> None:
+    (copied / name).mkdir(parents=True)
+
+    with pytest.raises(BundleError, match=f"holds the empty directory {name.split('/', maxsplit=1)[0]}.*; remove it"):
+        load_bundle(copied)
+
+
 def test_a_manifest_that_does_not_list_the_generator_is_refused(copied: Path) -> None:
     _rewrite_manifest(copied, files={})
 
