@@ -119,7 +119,8 @@ class ReleasedGenerator:
                 f"ONNX Runtime cannot run {len(inputs.latents)} slices on {self.provider} ({first_line}); "
                 "look at the memory that is free, then ask again"
             ) from error
-        return self._scale.to_counts(model_images)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by name, and not sent
+            return self._scale.to_counts(model_images)
 
     def check_counts_valid(self, counts: Counts) -> None:
         """Raise `InvalidOutputError` unless every slice is finite, in range and not constant."""
