@@ -76,18 +76,20 @@ def test_versions_promotions_and_rollbacks_on_postgresql(
     monkeypatch.setenv("SYNSPECT_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     store = ModelStore(postgres, name="direct")
-    seeded = seed_registry(store, find_reference_bundle(), override=LONGEST_REASON)
+    seed_registry(store, find_reference_bundle(), override="the first")
+    bad = register_release(store, build_tiny_bundle(tmp_path / "bad", changes=BAD))
     better = register_release(store, build_tiny_bundle(tmp_path / "better"))
 
-    with pytest.raises(GateError, match="worse_than_champion"):
-        promote(store, better, report=judge_version(store, better))
-    promote(store, better, report=judge_version(store, better), override="another cohort", who="ada")
+    with pytest.raises(GateError, match="worse_than_champion"):  # validated on another cohort
+        promote(store, bad, report=judge_version(store, bad))
+    promote(store, bad, report=judge_version(store, bad), override=LONGEST_REASON, who="ada")
+    promote(store, better, report=judge_version(store, better), who="ada")
     followed = follow_once(store, CHAMPION, tmp_path / "followed")
     back = rollback(store, who="bob")
 
     assert followed.bundle.version == better
-    assert (back.version, back.promotion, back.reason) == (seeded.version, "override", LONGEST_REASON)
-    assert [reign.version for reign in read_history(store).reigns()] == ["1", "2", "1"]
+    assert (back.version, back.promotion, back.reason) == (bad, "override", LONGEST_REASON)
+    assert [reign.version for reign in read_history(store).reigns()] == ["1", "2", "3", "2"]
     assert not (tmp_path / "mlruns").exists()  # artifacts lie in the home, not where the command was started
 
 
