@@ -151,6 +151,7 @@ def _move_champion(store: ModelStore, history: History, entry: LogEntry) -> Prom
         _check_unmoved(store, entry)
         store.set_alias(CHAMPION, entry.version)
         _check_read_back(store, entry)
+        _check_still_champion(store, entry)
     except _AnotherMovedError:
         raise
     except RegistryError as error:
@@ -182,6 +183,19 @@ def _check_read_back(store: ModelStore, entry: LogEntry) -> None:
     words = f"{entry.when} {entry.action} by {entry.who}: {entry.promotion} {entry.reason}".strip()
     store.tag_version(entry.version, PROMOTION_TAG, words)
     _settle(store, entry, "done", number=history.next_number)
+
+
+def _check_still_champion(store: ModelStore, entry: LogEntry) -> None:
+    """Say so where another promotion went over this one between its reading back and its outcome.
+
+    That one could not see it yet; whoever sets the alias after this look sees the outcome, and gives the champion back.
+    """
+    found = store.alias_version(CHAMPION)
+    if found != entry.version:
+        raise _AnotherMovedError(
+            f"version {entry.version} became champion and is no longer, version {found or 'none'} is: somebody else "
+            "moved it at the same time; look at `synspect registry list`, then repeat"
+        )
 
 
 def _find_overwritten(history: History, entry: LogEntry) -> LogEntry | None:
