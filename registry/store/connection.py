@@ -91,6 +91,7 @@ def open_client(uri: str) -> "MlflowClient":
 
     for noisy in ("mlflow", "alembic", "urllib3"):  # what they warn of and try again ends in an error, or in nothing
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # raises what it logs, traceback and all
     if uri.startswith(SQLITE):
         _create_database(Path(uri.removeprefix(SQLITE)))
     elif uri.startswith(_DATABASE_SERVERS):

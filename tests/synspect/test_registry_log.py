@@ -2,14 +2,17 @@
 
 import itertools
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
+from spect.errors import RegistryError
 from tests.support.tiny_bundle import build_tiny_bundle, unbounded_graph
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +42,20 @@ def test_a_follower_says_each_look_that_failed_in_one_line(tmp_path: Path) -> No
 
     assert follower.returncode == 0
     assert ["keeps what it has: MLflow at" in line for line in lines] == [True, True]
+
+
+def test_a_database_that_fails_is_one_sentence_without_a_traceback(
+    mlflow_uri: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = ModelStore(mlflow_uri)
+    store.versions()
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("DROP TABLE registered_models")
+
+    with pytest.raises(RegistryError, match="no such table: registered_models; start it, or set MLFLOW_TRACKING_URI"):
+        store.versions()
+
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("command", ["follow", "promote"])
