@@ -14,8 +14,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from serving.drift.window_store import SliceOutcome
 from serving.problems import HTTP_REASONS, KINDS
-from serving.window_store import SliceOutcome
 from spect.conditions import CONDITIONS, Condition
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -13,14 +13,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from registry.bundle.served_model import ServedModel
-from serving.access import AccessGuard
+from serving.access.guard import AccessGuard
+from serving.access.quotas import find_allowance
 from serving.answers import describe_conditions, describe_model
-from serving.body_limit import BodyLimit
 from serving.encode import choose_format, choose_media_type, is_streamed
+from serving.http.body_limit import BodyLimit
+from serving.http.security_headers import SecurityHeaders
+from serving.http.streamed_answer import StreamedAnswer
+from serving.http.timing import ClientGoneError, RequestTimes, finish_unless_gone
+from serving.http.whole_answer import WholeResponse
 from serving.metrics import CONTENT_TYPE
-from serving.openapi import build_openapi
-from serving.page import docs_page, page_file
-from serving.page_files import PAGE_FILES
+from serving.openapi.docs_page import docs_page
+from serving.openapi.document import build_openapi
+from serving.page.files import PAGE_FILES, page_file
 from serving.problems import (
     DeadlineError,
     UnsupportedMediaTypeError,
@@ -30,13 +35,8 @@ from serving.problems import (
     find_http_reason,
     find_kind,
 )
-from serving.quotas import find_allowance
 from serving.schemas import Order, parse_order
-from serving.security_headers import SecurityHeaders
-from serving.streaming import StreamedAnswer
-from serving.timing import ClientGoneError, RequestTimes, finish_unless_gone
-from serving.uploads import CHECK_FIELDS, QUANTIFY_FIELDS, receive_upload
-from serving.whole_answer import WholeResponse
+from serving.uploads.receive import CHECK_FIELDS, QUANTIFY_FIELDS, receive_upload
 from serving.worker import Worker
 from spect.errors import SynspectError
 from spect.formats.writer import FORMATS

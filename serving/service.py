@@ -12,10 +12,10 @@ from contextlib import AsyncExitStack
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.connections import bound_connections
+from serving.http.connections import bound_connections
+from serving.http.security_headers import SecurityHeaders
 from serving.memory import give_back_large_blocks
 from serving.problems import NotReadyError, to_response
-from serving.security_headers import SecurityHeaders
 from serving.settings import load_settings
 from serving.supervised import end_with_supervisor
 
@@ -65,10 +65,10 @@ class SynspectService:
 
     def __init__(self) -> None:
         # Imported here, in the worker: prometheus_client chooses its storage when it is imported.
-        from serving.access import warn_if_open  # noqa: PLC0415 — imports the metrics
+        from serving.access.guard import warn_if_open  # noqa: PLC0415 — imports the metrics
+        from serving.http.server_log import keep_known_ends_short  # noqa: PLC0415 — imports the metrics
         from serving.metrics import ServiceMetrics, forget_dead_workers  # noqa: PLC0415 — only in a worker
         from serving.routes import build_app  # noqa: PLC0415 — imports the metrics
-        from serving.server_log import keep_known_ends_short  # noqa: PLC0415 — imports the metrics
         from serving.worker import Worker  # noqa: PLC0415 — imports the metrics
 
         logging.getLogger("serving").setLevel(logging.INFO)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from serving.tokens import SHA256_PATTERN, Tokens, read_tokens
+from serving.access.tokens import SHA256_PATTERN, Tokens, read_tokens
 from spect.errors import ConfigurationError
 from spect.faults import Place, describe_fault
 

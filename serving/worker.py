@@ -10,22 +10,22 @@ from functools import partial
 from typing import TypeVar
 
 from registry.bundle.served_model import ServedModel, open_model
-from serving.batcher import MicroBatcher
-from serving.drift_gauges import DriftGauges
-from serving.drift_monitor import DriftMonitor
-from serving.drift_sample import MonitorSettings
+from serving.access.quota_store import QuotaStore
+from serving.batching.batcher import MicroBatcher
+from serving.batching.queue_bound import QueueBound
+from serving.drift.gauges import DriftGauges
+from serving.drift.monitor import DriftMonitor
+from serving.drift.sample import MonitorSettings
 from serving.encode import describe_answer, describe_generated
-from serving.measuring_process import MeasuringProcess
+from serving.http.streamed_answer import Parts, write_parts
+from serving.http.whole_answer import WholeAnswer, write_answer
 from serving.metrics import ServiceMetrics
 from serving.problems import DeadlineError, OverloadedError
-from serving.queue_bound import QueueBound
-from serving.quota_store import QuotaStore
 from serving.schemas import NO_TARGETS, Order, Portion
 from serving.settings import ServiceSettings
-from serving.streaming import Parts, write_parts
 from serving.swap import ModelSlot
-from serving.uploads import Upload
-from serving.whole_answer import WholeAnswer, write_answer
+from serving.uploads.measuring_process import MeasuringProcess
+from serving.uploads.receive import Upload
 from spect.cores import count_cores
 from spect.errors import InvalidOutputError, QuantificationError
 from spect.finishing import finish_batch
@@ -175,7 +175,7 @@ class Worker:
             self._uploads -= 1
 
     async def measure(self, task: str, upload: Upload, *, model: ServedModel | None = None) -> bytes:
-        """Have a task of `serving.measuring` done, one at a time, in a place that `hold_upload` gave.
+        """Have a task of `serving.uploads.measuring` done, one at a time, in a place that `hold_upload` gave.
 
         It is given up where it is not done within the deadline, the wait for its turn included.
         """

@@ -12,8 +12,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from cohort.description.measuring import MeasuredCohort, Values
 from cohort.store import Cohort
 from spect.conditions import CONDITIONS, Condition
+from spect.formats.marks import MARKS
 from spect.formats.png import figure_to_png, labelled_rows_png
-from spect.formats.png_write import MARKS
 from spect.words import in_number
 
 ACROSS = 8

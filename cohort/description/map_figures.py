@@ -14,8 +14,8 @@ from cohort.description.asymmetry import ConditionMaps
 from cohort.description.measuring import Values
 from cohort.store import CohortDescription
 from spect.conditions import Condition, Level, Pattern
+from spect.formats.marks import MARKS
 from spect.formats.png import PERFUSION_COLORS, figure_to_png
-from spect.formats.png_write import MARKS
 
 Maps = Mapping[Condition, ConditionMaps]
 Described = tuple[CohortDescription, Maps]

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 
 from cohort.simulator.anatomy import REGIONS, TEMPLATE_SPACING_MM, Array, Template
 from cohort.simulator.territories import Territory, territory_weights
+from spect.formats.marks import MARKS
 from spect.formats.png import figure_to_png
-from spect.formats.png_write import MARKS
 
 NUCLEI_Z_MM = (-36.0, -20.0, -4.0, 2.0, 6.0, 10.0, 16.0, 22.0)
 TERRITORIES_Z_MM = (-36.0, 6.0, 42.0)

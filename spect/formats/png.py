@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from spect.errors import SlicesError
-from spect.formats.png_write import MARKS
+from spect.formats.marks import MARKS
 from spect.formats.whole import MAX_SLICES, count_most
 from spect.slices import Counts
 

@@ -9,14 +9,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from spect.formats.heading import Heading, check_parts, join_parts
+from spect.formats.marks import MARKS
 from spect.formats.zip_stream import Member, stream_zip
 from spect.slices import SyntheticBatch
-
-MARKS = {
-    "synthetic": "SYNTHETIC - research use only, never for diagnosis",
-    "simulated": "SIMULATED - research use only, never for diagnosis",
-    "acquired": "ACQUIRED, de-identified - research use only",
-}
 
 
 def write_sheet(heading: Heading, parts: Iterable[SyntheticBatch]) -> Iterator[bytes]:

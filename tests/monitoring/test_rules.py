@@ -10,7 +10,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from registry.follow_metrics import FollowMetrics
-from serving.drift_gauges import DriftGauges
+from serving.drift.gauges import DriftGauges
 from serving.metrics import ServiceMetrics
 from tests.support.prometheus_process import MONITORING, load_yaml, run_tool
 

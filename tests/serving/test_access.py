@@ -6,7 +6,7 @@ import re
 import pytest
 from starlette.types import Scope
 
-from serving.access import is_loopback, warn_if_open
+from serving.access.guard import is_loopback, warn_if_open
 from serving.settings import ServiceSettings, load_settings
 from spect.errors import ConfigurationError
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from serving.encode import describe_answer
-from serving.page_files import PAGE_FILES
+from serving.page.files import PAGE_FILES
 from serving.schemas import parse_order
 from spect.formats import npz
 from spect.formats.heading import Heading

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from serving.uploads import CHECK_FIELDS, QUANTIFY_FIELDS
+from serving.uploads.receive import CHECK_FIELDS, QUANTIFY_FIELDS
 from tests.support.api_calls import detail, npz_of, upload
 from tests.support.asgi_client import AsgiClient
 from tests.support.drift_samples import draw_slices

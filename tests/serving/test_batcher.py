@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.batcher import MicroBatcher
+from serving.batching.batcher import MicroBatcher
 from serving.problems import DeadlineError, OverloadedError
 from serving.schemas import Portion
 from spect.conditions import CONDITIONS

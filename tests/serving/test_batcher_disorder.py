@@ -9,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from serving.batcher import MicroBatcher
+from serving.batching.batcher import MicroBatcher
 from serving.problems import OverloadedError
 from serving.schemas import Portion
 from spect.conditions import CONDITIONS

@@ -9,7 +9,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from registry.bundle.directory import Bundle
-from serving.drift_answers import DriftAnswer, DriftCheckAnswer
+from serving.drift.answers import DriftAnswer, DriftCheckAnswer
 from spect.formats import npz
 from spect.profile import ReferenceProfile
 from tests.support.asgi_client import AsgiClient

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.drift_gauges import DriftGauges
-from serving.drift_monitor import DriftMonitor
-from serving.drift_sample import MonitorSettings, choose_rows
+from serving.drift.gauges import DriftGauges
+from serving.drift.monitor import DriftMonitor
+from serving.drift.sample import MonitorSettings, choose_rows
 from serving.metrics import ServiceMetrics
 from spect.conditions import CONDITIONS, Condition, Level, Pattern
 from spect.errors import BundleError, ConfigurationError

@@ -14,7 +14,11 @@ LARGE = {"matplotlib", "mlflow", "nibabel", "pandas", "pydicom", "scipy.optimize
     [
         ("worker", "serving.service, serving.routes, serving.worker", LARGE),
         # It reads DICOM and NIfTI; nothing else is its business.
-        ("measuring", "serving.measuring_process, serving.measuring", LARGE - {"nibabel", "pydicom"} | {"bentoml"}),
+        (
+            "measuring",
+            "serving.uploads.measuring_process, serving.uploads.measuring",
+            LARGE - {"nibabel", "pydicom"} | {"bentoml"},
+        ),
     ],
 )
 def test_a_process_of_the_service_starts_without_what_few_requests_need(

@@ -11,8 +11,8 @@ import numpy as np
 import psutil
 import pytest
 
-from serving.measuring_process import MeasuringProcess
 from serving.problems import DeadlineError
+from serving.uploads.measuring_process import MeasuringProcess
 from spect.errors import FormatError, ServiceError, SlicesError
 from tests.support.drift_samples import draw_slices
 

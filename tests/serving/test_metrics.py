@@ -7,7 +7,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.drift_gauges import DriftGauges
+from serving.drift.gauges import DriftGauges
+from serving.drift.window_store import CompleteWindow, ConditionState, SliceOutcome
 from serving.metrics import (
     INVALID_REASONS,
     MULTIPROCESS_VARIABLE,
@@ -17,7 +18,6 @@ from serving.metrics import (
     forget_dead_workers,
 )
 from serving.problems import KINDS
-from serving.window_store import CompleteWindow, ConditionState, SliceOutcome
 from spect.conditions import CONDITIONS
 from spect.judgement import DriftTest, DriftVerdict
 

@@ -6,8 +6,8 @@ import pytest
 
 from serving.encode import FORMATS
 from serving.metrics import OTHER_ROUTE, ROUTE_STATUSES
-from serving.openapi import build_openapi
-from serving.openapi_answers import NOT_DESCRIBED
+from serving.openapi.answers import NOT_DESCRIBED
+from serving.openapi.document import build_openapi
 from serving.problems import HTTP_REASONS, KINDS, MEDIA_TYPE, problem_type
 from serving.schemas import parse_order
 from tests.support.asgi_client import AsgiClient

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.openapi import build_openapi
+from serving.openapi.document import build_openapi
 from synspect.server_process import ServerProcess
 
 pytestmark = [pytest.mark.e2e]

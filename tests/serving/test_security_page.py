@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from serving.tokens import read_tokens
+from serving.access.tokens import read_tokens
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")

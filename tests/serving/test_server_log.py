@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from serving.server_log import keep_known_ends_short
-from serving.streaming import IncompleteAnswerError
+from serving.http.server_log import keep_known_ends_short
+from serving.http.streamed_answer import IncompleteAnswerError
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
-from serving.quota_store import QuotaStore
+from serving.access.quota_store import QuotaStore
 
 WORKERS = 8
 NOON = 1_700_049_600.0

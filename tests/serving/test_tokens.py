@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from serving.access.tokens import read_tokens
 from serving.settings import load_settings
-from serving.tokens import read_tokens
 from spect.errors import ConfigurationError
 
 

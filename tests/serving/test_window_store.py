@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.window_store import MeasuredSlice, SliceOutcome, WindowStore
+from serving.drift.window_store import MeasuredSlice, SliceOutcome, WindowStore
 from spect.conditions import Condition, Level, Pattern
 from spect.errors import StoreError
 

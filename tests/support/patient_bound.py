@@ -1,6 +1,6 @@
 """A bound for micro-batchers of tests: on a busy machine a test's own requests may wait for each other."""
 
-from serving.queue_bound import QueueBound
+from serving.batching.queue_bound import QueueBound
 
 
 def patient_bound(*, max_waiting_slices: int = 1000, max_waiting_seconds: float = 60.0) -> QueueBound:

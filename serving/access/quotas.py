@@ -10,9 +10,9 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.types import Scope
 
+from serving.access.quota_store import DAY_SECONDS, QuotaStore
+from serving.access.tokens import Token
 from serving.problems import NotReadyError, QuotaError, RateError
-from serving.quota_store import DAY_SECONDS, QuotaStore
-from serving.tokens import Token
 from spect.errors import RequestError, StoreError
 
 log = logging.getLogger(__name__)

@@ -48,7 +48,7 @@ class MeasuringProcess:
         return None if self._process is None else self._process.pid
 
     def run(self, task: Mapping[str, Any], content: bytes, profile: bytes = b"", *, seconds: float) -> bytes:
-        """Have a task of `serving.measuring` done; return its answer.
+        """Have a task of `serving.uploads.measuring` done; return its answer.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class MeasuringProcess:
         if self._process is None or self._process.poll() is not None:
             self._forget()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "serving.measuring_process", str(self._memory_bytes)],
+                [sys.executable, "-m", "serving.uploads.measuring_process", str(self._memory_bytes)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd=_ROOT,
@@ -141,7 +141,7 @@ def _to_error(problem: Mapping[str, str]) -> SynspectError:
 def main() -> None:
     """Do jobs from standard input until it ends."""
     # Imported here: the worker, which imports this module too, needs none of it.
-    from serving.measuring import TASKS, Job, Task  # noqa: PLC0415 — only in the child
+    from serving.uploads.measuring import TASKS, Job, Task  # noqa: PLC0415 — only in the child
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the server, which ends this process
     _limit_memory(int(sys.argv[1]))

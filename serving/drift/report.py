@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from serving.drift_answers import DriftAnswer
-from serving.window_store import CompleteWindow, ConditionState, SliceOutcome
+from serving.drift.answers import DriftAnswer
+from serving.drift.window_store import CompleteWindow, ConditionState, SliceOutcome
 from spect.conditions import Pattern
 from spect.drift import MINIMUM_SLICES
 from spect.equivalence import MEAN_COUNTS_MARGIN, log_ratio_margin

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.settings import MAX_SLICES
-from serving.uploads import Upload
+from serving.uploads.receive import Upload
 from spect.drift import Comparability
 from spect.errors import RequestError, SlicesError
 from spect.formats.parsed import ParsedSlices, Words

@@ -1,25 +1,13 @@
-"""The page a person looks at and the description of the API: files of this package, nothing from elsewhere."""
+"""The description of the API as a page for people: `GET /docs`, nothing from elsewhere."""
 
 import html
 import json
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from starlette.responses import HTMLResponse, Response
 
-from serving.openapi import build_openapi
-from serving.page_files import PAGE_FILES
-
-
-@cache
-def _read(name: str) -> bytes:
-    return files("serving").joinpath("page", name).read_bytes()
-
-
-def page_file(name: str) -> Response:
-    """Send one file of the page."""
-    return Response(_read(name), headers={"Content-Type": PAGE_FILES[name]})
+from serving.openapi.document import build_openapi
 
 
 @cache

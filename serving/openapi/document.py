@@ -7,9 +7,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.answers import ConditionsAnswer, ModelAnswer
-from serving.drift_answers import DriftAnswer, DriftCheckAnswer
+from serving.drift.answers import DriftAnswer, DriftCheckAnswer
 from serving.encode import LAYOUTS
-from serving.openapi_answers import (
+from serving.openapi.answers import (
     REFERENCE,
     Json,
     describe_problems,
@@ -20,10 +20,10 @@ from serving.openapi_answers import (
     text_answer,
     words_answer,
 )
-from serving.page_files import PAGE_FILES
-from serving.quantify_answer import QuantifyAnswer
+from serving.page.files import PAGE_FILES
 from serving.schemas import SlicesRequest
-from serving.uploads import FIELD, SPACING_FIELD
+from serving.uploads.quantify_answer import QuantifyAnswer
+from serving.uploads.receive import FIELD, SPACING_FIELD
 
 _EXAMPLE: Json = {"level": "COR", "pattern": "unilateral", "count": 4, "seed": 7}
 _MIX_EXAMPLE: Json = {

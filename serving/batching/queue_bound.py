@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Collection
 
-from serving.jobs import Job
+from serving.batching.jobs import Job
 from serving.problems import OverloadedError
 
 _RUNS = 16  # of the generator, from which its speed is told: one slow run alone refuses nobody

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
-from serving.jobs import Job, Piece, SliceGenerator
+from serving.batching.jobs import Job, Piece, SliceGenerator
+from serving.batching.queue_bound import QueueBound
 from serving.problems import DeadlineError, OverloadedError
-from serving.queue_bound import QueueBound
 from serving.schemas import Portion
 from spect.errors import InvalidOutputError, SynspectError
 from spect.sampling import GeneratorInputs

@@ -22,10 +22,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.drift_answers import DriftAnswer
-from serving.drift_report import build_report
-from serving.drift_sample import MonitorSettings, choose_rows
-from serving.window_store import CompleteWindow, ConditionState, MeasuredSlice, SliceOutcome, WindowStore
+from serving.drift.answers import DriftAnswer
+from serving.drift.report import build_report
+from serving.drift.sample import MonitorSettings, choose_rows
+from serving.drift.window_store import CompleteWindow, ConditionState, MeasuredSlice, SliceOutcome, WindowStore
 from spect.conditions import CONDITIONS, Condition
 from spect.drift import judge_window
 from spect.errors import BundleError, ConfigurationError, QuantificationError, StoreError

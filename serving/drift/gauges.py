@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from serving.window_store import ConditionState
+from serving.drift.window_store import ConditionState
 
 _LABELS = ("test", "feature", "level", "pattern")
 

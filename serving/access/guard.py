@@ -6,14 +6,14 @@ import logging
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.answer_status import AnswerStatus
+from serving.access.quota_store import QuotaStore
+from serving.access.quotas import Allowance, attach_allowance
+from serving.access.tokens import Token, Tokens
+from serving.http.answer_status import AnswerStatus
 from serving.metrics import ServiceMetrics
-from serving.page_files import PAGE_FILES
+from serving.page.files import PAGE_FILES
 from serving.problems import ForbiddenError, TokenError, TryLaterError, find_kind, to_response
-from serving.quota_store import QuotaStore
-from serving.quotas import Allowance, attach_allowance
 from serving.settings import ServiceSettings
-from serving.tokens import Token, Tokens
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,10 @@
 """The files that the page is made of, and what each is sent as."""
 
+from functools import cache
+from importlib.resources import files
+
+from starlette.responses import Response
+
 # page.js is loaded by the page and loads the other modules.
 _MODULES = (
     "card",
@@ -19,3 +24,13 @@ PAGE_FILES = {
     "page.css": "text/css; charset=utf-8",
     **{f"{name}.js": "text/javascript; charset=utf-8" for name in _MODULES},
 }
+
+
+def page_file(name: str) -> Response:
+    """Send one file of the page."""
+    return Response(_read(name), headers={"Content-Type": PAGE_FILES[name]})
+
+
+@cache
+def _read(name: str) -> bytes:
+    return files(__package__).joinpath(name).read_bytes()

@@ -1,0 +1,1 @@
+"""Many requests, one generator: micro-batches counted in slices."""

@@ -1,0 +1,1 @@
+"""What the service makes, held against its reference."""

@@ -1,0 +1,1 @@
+"""Slices that come in: received, read and measured in a process of their own."""
