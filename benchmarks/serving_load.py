@@ -4,8 +4,8 @@
 
 With `clients`, each asks again as soon as it is answered (until `seconds`, or until `requests` were sent in all). With
 `rate`, requests leave on the clock, answered or not: what is too much is not asked less. Nothing is repeated, and
-every answer is read to its end, or given up after `patience` seconds. `dialect` says how another server than ours is
-asked (`benchmarks/peers/dialects.py`). Prints one line of JSON.
+every answer is read to its end, or given up after `patience` seconds. `matrix` asks for slices of that size. `dialect`
+says how another server than ours is asked (`benchmarks/peers/dialects.py`). Prints one line of JSON.
 
 aiohttp, not httpx: parsing in C costs the core of the load a few percent of what httpx does, and BentoML brings it.
 """
@@ -94,6 +94,8 @@ class Load:
     async def _ask(self, number: int) -> None:
         slices = int(self._plan["slices"])
         body = {"level": "COR", "pattern": "unilateral", "count": slices, "seed": 7, "start": number * slices}
+        if "matrix" in self._plan:
+            body["matrix"] = int(self._plan["matrix"])
         before = time.perf_counter()
         try:
             async with self._session.post(self._url, json=self._dialect.wrap(body)) as response:

@@ -26,7 +26,15 @@ from peers.roster import OURS, PEERS, Peer
 from peers.rounds import check_slices_equal, measure
 from peers.rows import draw, to_row, to_table
 from rich.progress import Progress
-from side_by_side import Figures, describe_machine, parse_cores, print_machine, warn_unless_quiet
+from side_by_side import (
+    Figures,
+    check_cores,
+    check_places,
+    describe_machine,
+    parse_cores,
+    print_machine,
+    warn_unless_quiet,
+)
 
 from registry.bundle.directory import load_bundle
 from registry.bundle.generator import ReleasedGenerator
@@ -115,13 +123,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file to keep every figure in")
     parser.add_argument("--plot", type=Path, help="draw the table into this PNG")
     arguments = parser.parse_args()
-    if arguments.server_cores & arguments.load_cores:
-        parser.error("the server and the load need cores of their own")
-    if missing := (arguments.server_cores | arguments.load_cores) - os.sched_getaffinity(0):
-        parser.error(f"this process may not run on core {min(missing)}; name others")
-    for path in filter(None, (arguments.json, arguments.plot)):
-        if not path.parent.is_dir():  # said now, not after the measurement
-            parser.error(f"{path.parent} is no directory; make it first")
+    check_cores(parser, arguments.server_cores, arguments.load_cores)
+    check_places(parser, arguments.json, arguments.plot)
     if not (arguments.seconds > 0 and arguments.rounds > 0):
         parser.error("--seconds and --rounds must be positive")
     arguments.venv = arguments.venv.absolute()

@@ -9,7 +9,6 @@ rounds. Everything is bounded: by --seconds a round, by --slices, by --overload.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import statistics
@@ -20,21 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
+from pinned_server import Layout, check_all_served, load_server, run_bare, start_pinned_server, watch_memory
 from rich.progress import Progress
 from side_by_side import (
     Figures,
+    check_cores,
+    check_places,
     describe_machine,
     parse_cores,
-    pinned,
     print_machine,
-    run_load,
-    run_scripts,
     warn_unless_quiet,
 )
 
 from spect.atomic import write_atomically
-from synspect.server_process import ServerOptions, ServerProcess, find_free_port
+from synspect.server_process import ServerProcess
 from synspect.source import find_reference_bundle
 
 OVERLOAD_SLICES = 16  # of a request under overload: small enough that a bound in slices is met by many
@@ -62,31 +60,32 @@ def main() -> None:
 def _measurements(arguments: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """Yield each measurement; all but the first against one server, which lives until they are done."""
     yield "start", lambda: _measure_start(arguments)
-    with _server(arguments) as server:
+    layout = _layout(arguments)
+    with start_pinned_server(layout) as server:
         yield "64 slices", lambda: _compare(server, arguments, slices=64, clients=4, batch=64)
         yield "1 slice, 32 clients", lambda: _compare(server, arguments, slices=1, clients=32, batch=32)
         yield "1 slice, 1 client", lambda: _compare(server, arguments, slices=1, clients=1, batch=1)
         yield "overload", lambda: _overload(server, arguments)
-        yield "memory", lambda: _measure_memory(server, arguments)
+        yield "memory", lambda: watch_memory(server, layout, slices=arguments.slices)
 
 
 def _measure_start(arguments: argparse.Namespace) -> Figures:
     seconds = []
     for _ in range(arguments.rounds):
         started = time.perf_counter()
-        with _server(arguments):
+        with start_pinned_server(_layout(arguments)):
             seconds.append(time.perf_counter() - started)
     return {"seconds_to_ready": seconds, "median": statistics.median(seconds)}
 
 
 def _compare(server: ServerProcess, arguments: argparse.Namespace, *, slices: int, clients: int, batch: int) -> Figures:
     """Take turns: the session alone with `batch` slices a call, and the service with `slices` a request."""
-    rounds = []
+    layout, rounds = _layout(arguments), []
     for _ in range(arguments.rounds):
-        bare = _run_bare(arguments, batch)
-        served = _run_load(server, arguments, slices=slices, clients=clients, seconds=arguments.seconds)
-        if set(served["statuses"]) != {"200"}:
-            raise SystemExit(f"answers were {served['statuses']}; look at the server's log")
+        bare = run_bare(layout, batch=batch, seconds=arguments.seconds)
+        served = check_all_served(
+            load_server(server, layout, slices=slices, clients=clients, seconds=arguments.seconds)
+        )
         rounds.append({"bare": bare, "served": served})
     ratios = [one["served"]["slices_per_second"] / one["bare"]["slices_per_second"] for one in rounds]
     return {"rounds": rounds, "ratio_of_slices_per_second": statistics.median(ratios), "bare_batch": batch}
@@ -94,12 +93,13 @@ def _compare(server: ServerProcess, arguments: argparse.Namespace, *, slices: in
 
 def _overload(server: ServerProcess, arguments: argparse.Namespace) -> Figures:
     """Find the peak, ask for four times as much, and see how soon one slice is there as fast as before."""
-    peak = _run_load(server, arguments, slices=OVERLOAD_SLICES, clients=16, seconds=arguments.seconds)
-    alone = _run_load(server, arguments, slices=1, clients=1, seconds=min(arguments.seconds, 5.0))
+    layout = _layout(arguments)
+    peak = load_server(server, layout, slices=OVERLOAD_SLICES, clients=16, seconds=arguments.seconds)
+    alone = load_server(server, layout, slices=1, clients=1, seconds=min(arguments.seconds, 5.0))
     if not peak["slices_per_second"]:
         raise SystemExit(f"nothing was served within {arguments.seconds:g} s; give more --seconds")
     rate = OVERLOAD * peak["slices_per_second"] / OVERLOAD_SLICES
-    under = _run_load(server, arguments, slices=OVERLOAD_SLICES, rate=rate, seconds=arguments.overload)
+    under = load_server(server, layout, slices=OVERLOAD_SLICES, rate=rate, seconds=arguments.overload)
     return {
         "peak": peak,
         "under": under,
@@ -123,52 +123,14 @@ def _wait_for_recovery(server: ServerProcess, seconds_of_one: float) -> float:
     return float("inf")
 
 
-def _measure_memory(server: ServerProcess, arguments: argparse.Namespace) -> Figures:
-    """Serve many slices, and read the memory of the largest worker on the way."""
-    seen = [{"slices": 0, "mebibytes": _read_memory(server)}]
-    step = max(arguments.slices // 10, 64)
-    while seen[-1]["slices"] < arguments.slices:
-        served = _run_load(server, arguments, slices=64, clients=4, requests=step // 64)
-        done = 64 * served["statuses"].get("200", 0)
-        if not done:
-            raise SystemExit(f"answers were {served['statuses']}; look at the server's log")
-        seen.append({"slices": seen[-1]["slices"] + done, "mebibytes": _read_memory(server)})
-    half = [one["mebibytes"] for one in seen[len(seen) // 2 :]]
-    return {"seen": seen, "most_mebibytes": max(one["mebibytes"] for one in seen), "growth": half[-1] - half[0]}
-
-
-def _read_memory(server: ServerProcess) -> float:
-    """Return the resident memory of the largest process of the server: each worker holds model and session."""
-    processes = psutil.Process(server.pid).children(recursive=True)
-    return max(process.memory_info().rss for process in processes) / 2**20
-
-
-def _run_bare(arguments: argparse.Namespace, batch: int) -> Figures:
-    """Run the session alone, in as many processes as the server has workers, all at once."""
-    threads = max(len(arguments.server_cores) // arguments.workers, 1)
-    plan = {"bundle": str(arguments.bundle), "batch": batch, "seconds": arguments.seconds, "threads": threads}
-    told = run_scripts(["bare_session.py"] * arguments.workers, arguments.server_cores, plan)
-    return {
-        "slices_per_second": sum(one["slices_per_second"] for one in told),
-        "p50_seconds": statistics.median(one["p50_seconds"] for one in told),
-    }
-
-
-def _run_load(server: ServerProcess, arguments: argparse.Namespace, **plan: float) -> Figures:
-    return run_load(server.url, arguments.load_cores, **plan)
-
-
-@contextlib.contextmanager
-def _server(arguments: argparse.Namespace) -> Iterator[ServerProcess]:
-    options = ServerOptions(bundle_dir=arguments.bundle, port=find_free_port(preferred=0), workers=arguments.workers)
-    with arguments.log.open("ab") as log:
-        with pinned(arguments.server_cores):
-            server = ServerProcess(options, log=log)
-        try:
-            server.wait_until_ready()
-            yield server
-        finally:
-            server.stop()
+def _layout(arguments: argparse.Namespace) -> Layout:
+    return Layout(
+        bundle=arguments.bundle,
+        server_cores=frozenset(arguments.server_cores),
+        load_cores=frozenset(arguments.load_cores),
+        workers=arguments.workers,
+        log=arguments.log,
+    )
 
 
 def _print(figures: Figures) -> None:
@@ -209,8 +171,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--log", type=Path, default=Path(os.devnull), help="where the server's log goes")
     parser.add_argument("--json", type=Path, help="file to keep every figure in")
     arguments = parser.parse_args()
-    if arguments.server_cores & arguments.load_cores:
-        parser.error("the server and the load need cores of their own")
+    check_cores(parser, arguments.server_cores, arguments.load_cores)
+    check_places(parser, arguments.json)
     return arguments
 
 

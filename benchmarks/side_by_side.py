@@ -96,6 +96,23 @@ def parse_cores(text: str) -> set[int]:
         raise argparse.ArgumentTypeError(f"cores are numbers such as 0 or 0,2, got {text!r}") from None
 
 
+def check_cores(parser: argparse.ArgumentParser, server_cores: set[int], load_cores: set[int]) -> None:
+    """End with one sentence where the server and the load cannot have these cores."""
+    if server_cores & load_cores:
+        parser.error("the server and the load need cores of their own")
+    if missing := (server_cores | load_cores) - os.sched_getaffinity(0):
+        parser.error(f"this process may not run on core {min(missing)}; name others")
+
+
+def check_places(parser: argparse.ArgumentParser, *paths: Path | None) -> None:
+    """End with one sentence where a file could not be written: now, not after the measurement."""
+    for path in filter(None, paths):
+        if not path.parent.is_dir():
+            parser.error(f"{path.parent} is no directory; make it first")
+        if path.is_dir():
+            parser.error(f"{path} is a directory; name a file")
+
+
 def _name_processor() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
