@@ -13,6 +13,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from floor import Needs, count_needs, describe_floor, measure_copy_rate
 from matplotlib.figure import Figure
-from torch.utils.flop_counter import FlopCounterMode
+from side_by_side import check_places
 
 from registry.bundle.runtime import onnxruntime
 from spect.atomic import write_atomically
@@ -31,7 +33,7 @@ from training.export import MODEL_RANGE, write_graph
 from training.inference_form import to_inference_form
 from training.machine import describe_cpu
 from training.networks.generator import INPUT_NAMES, OUTPUT_NAME, Generator
-from training.presets import preset
+from training.presets import PRESETS, preset
 
 FORMS = ("torch", "plain export", "released")
 BATCHES = (1, 8, 32, 128)
@@ -69,11 +71,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         generator = build_generator(arguments.preset)
-        operations = write_forms(generator, directory)
-        print(_describe_floor(generator, operations))
+        needs = write_forms(generator, directory)
+        print(_describe_needs(generator, needs))
         for threads in arguments.threads:
-            costs += measure(generator, directory, operations, threads=threads, preset_name=arguments.preset)
-    print(_table(costs))
+            costs += measure(generator, directory, needs, threads=threads, preset_name=arguments.preset)
+    print(_table(costs) + "\n")
+    copy_rate = measure_copy_rate()
+    for threads in arguments.threads:
+        rate = _rate_of_products(costs, threads=threads)
+        released = needs["released"]
+        print(describe_floor(released, gigaflops_a_second=rate, gigabytes_a_second=copy_rate, threads=threads))
     if arguments.json:
         write_atomically(arguments.json, json.dumps([asdict(cost) for cost in costs], indent=2).encode())
     if arguments.plot:
@@ -88,20 +95,15 @@ def build_generator(name: str) -> Generator:
     return generator.requires_grad_(requires_grad=False).remove_parametrizations()
 
 
-def write_forms(generator: Generator, directory: Path) -> dict[str, float]:
-    """Export both graphs; return the operations of each form, 10^9 a slice."""
+def write_forms(generator: Generator, directory: Path) -> dict[str, Needs]:
+    """Export both graphs; return what each form needs."""
     rewritten = to_inference_form(generator)
     inputs = draw_inputs(generator, 2)
     write_graph(generator, inputs, directory / "plain export")
     write_graph(rewritten, inputs, directory / "released")
-    trained = _count(generator, generator)
-    return {"torch": trained, "plain export": trained, "released": _count(rewritten, generator)}
-
-
-def _count(network: torch.nn.Module, generator: Generator) -> float:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(*_tensors(draw_inputs(generator, 1)))
-    return counter.get_total_flops() / 1e9
+    one = _tensors(draw_inputs(generator, 1))
+    trained = count_needs(generator, one)
+    return {"torch": trained, "plain export": trained, "released": count_needs(rewritten, one)}
 
 
 def draw_inputs(generator: Generator, n: int) -> GeneratorInputs:
@@ -133,7 +135,7 @@ def open_form(form: str, generator: Generator, directory: Path, *, threads: int)
 
 
 def measure(
-    generator: Generator, directory: Path, operations: dict[str, float], *, threads: int, preset_name: str
+    generator: Generator, directory: Path, needs: dict[str, Needs], *, threads: int, preset_name: str
 ) -> list[Cost]:
     """Time every form at every batch, in turns with the matrix product."""
     runs = {form: open_form(form, generator, directory, threads=threads) for form in FORMS}
@@ -150,8 +152,8 @@ def measure(
                     threads=threads,
                     batch=batch,
                     slices_per_second=speed,
-                    gigaflops_per_slice=operations[form],
-                    share_of_rate=operations[form] * speed / rate,
+                    gigaflops_per_slice=needs[form].gigaflops,
+                    share_of_rate=needs[form].gigaflops * speed / rate,
                     ratio_to_plain=seconds["plain export"] / seconds[form],
                     difference=float(np.abs(images[form] - images["torch"]).max() / MODEL_RANGE),
                     peak_mebibytes=measure_memory(form, preset_name, directory, threads=threads, batch=batch),
@@ -204,12 +206,22 @@ def _peak_mebibytes() -> float:
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / KIBIBYTES
 
 
-def _describe_floor(generator: Generator, operations: dict[str, float]) -> str:
-    weights = sum(parameter.numel() for parameter in generator.parameters()) * 4 / 2**20
+def _describe_needs(generator: Generator, needs: dict[str, Needs]) -> str:
+    trained, released = needs["torch"], needs["released"]
     image = generator.matrix**2 * 4 / 2**10
     return (
-        f"a slice: {operations['torch']:.3f} Gflop as trained, {operations['released']:.3f} as released; "
-        f"{weights:.1f} MiB of weights once a batch, {image:.0f} KiB of image"
+        f"a slice: {trained.gigaflops:.3f} Gflop as trained, {released.gigaflops:.3f} as released; "
+        f"{released.map_mebibytes:.1f} MiB of maps that its layers write, {released.weight_mebibytes:.1f} MiB of "
+        f"weights once a batch, {image:.0f} KiB of image"
+    )
+
+
+def _rate_of_products(costs: Sequence[Cost], *, threads: int) -> float:
+    """Return the matrix product's rate, 10^9 operations a second: the median over batches."""
+    return statistics.median(
+        cost.gigaflops_per_slice * cost.slices_per_second / cost.share_of_rate
+        for cost in costs
+        if cost.form == "released" and cost.threads == threads
     )
 
 
@@ -258,7 +270,13 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--plot", type=Path, help="draw slices/s against batch into this PNG")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    check_places(parser, arguments.json, arguments.plot)
+    if arguments.preset not in PRESETS:
+        parser.error(f"--preset must be one of {', '.join(PRESETS)}, got {arguments.preset!r}")
+    if min(arguments.threads) < 1:
+        parser.error(f"--threads must be positive, got {min(arguments.threads)}")
+    return arguments
 
 
 if __name__ == "__main__":
