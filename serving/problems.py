@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from serving.http.security_headers import SECURITY_HEADERS
+from serving.transport.security_headers import SECURITY_HEADERS
 from spect.errors import (
     BundleError,
     ConditionError,

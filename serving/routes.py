@@ -17,11 +17,6 @@ from serving.access.guard import AccessGuard
 from serving.access.quotas import find_allowance
 from serving.answers import describe_conditions, describe_model
 from serving.encode import choose_format, choose_media_type, is_streamed
-from serving.http.body_limit import BodyLimit
-from serving.http.security_headers import SecurityHeaders
-from serving.http.streamed_answer import StreamedAnswer
-from serving.http.timing import ClientGoneError, RequestTimes, finish_unless_gone
-from serving.http.whole_answer import WholeResponse
 from serving.metrics import CONTENT_TYPE
 from serving.openapi.docs_page import docs_page
 from serving.openapi.document import build_openapi
@@ -36,6 +31,11 @@ from serving.problems import (
     find_kind,
 )
 from serving.schemas import Order, parse_order
+from serving.transport.body_limit import BodyLimit
+from serving.transport.security_headers import SecurityHeaders
+from serving.transport.streamed_answer import StreamedAnswer
+from serving.transport.timing import ClientGoneError, RequestTimes, finish_unless_gone
+from serving.transport.whole_answer import WholeResponse
 from serving.uploads.receive import CHECK_FIELDS, QUANTIFY_FIELDS, receive_upload
 from serving.worker import Worker
 from spect.errors import SynspectError

@@ -12,12 +12,12 @@ from contextlib import AsyncExitStack
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.http.connections import bound_connections
-from serving.http.security_headers import SecurityHeaders
 from serving.memory import give_back_large_blocks
 from serving.problems import NotReadyError, to_response
 from serving.settings import load_settings
 from serving.supervised import end_with_supervisor
+from serving.transport.connections import bound_connections
+from serving.transport.security_headers import SecurityHeaders
 
 _SETTINGS = load_settings()
 bound_connections(_SETTINGS.deadline_seconds)
@@ -66,9 +66,9 @@ class SynspectService:
     def __init__(self) -> None:
         # Imported here, in the worker: prometheus_client chooses its storage when it is imported.
         from serving.access.guard import warn_if_open  # noqa: PLC0415 — imports the metrics
-        from serving.http.server_log import keep_known_ends_short  # noqa: PLC0415 — imports the metrics
         from serving.metrics import ServiceMetrics, forget_dead_workers  # noqa: PLC0415 — only in a worker
         from serving.routes import build_app  # noqa: PLC0415 — imports the metrics
+        from serving.transport.server_log import keep_known_ends_short  # noqa: PLC0415 — imports the metrics
         from serving.worker import Worker  # noqa: PLC0415 — imports the metrics
 
         logging.getLogger("serving").setLevel(logging.INFO)

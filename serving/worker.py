@@ -17,13 +17,13 @@ from serving.drift.gauges import DriftGauges
 from serving.drift.monitor import DriftMonitor
 from serving.drift.sample import MonitorSettings
 from serving.encode import describe_answer, describe_generated
-from serving.http.streamed_answer import Parts, write_parts
-from serving.http.whole_answer import WholeAnswer, write_answer
 from serving.metrics import ServiceMetrics
 from serving.problems import DeadlineError, OverloadedError
 from serving.schemas import NO_TARGETS, Order, Portion
 from serving.settings import ServiceSettings
 from serving.swap import ModelSlot
+from serving.transport.streamed_answer import Parts, write_parts
+from serving.transport.whole_answer import WholeAnswer, write_answer
 from serving.uploads.measuring_process import MeasuringProcess
 from serving.uploads.receive import Upload
 from spect.cores import count_cores

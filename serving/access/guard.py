@@ -9,11 +9,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.access.quota_store import QuotaStore
 from serving.access.quotas import Allowance, attach_allowance
 from serving.access.tokens import Token, Tokens
-from serving.http.answer_status import AnswerStatus
 from serving.metrics import ServiceMetrics
 from serving.page.files import PAGE_FILES
 from serving.problems import ForbiddenError, TokenError, TryLaterError, find_kind, to_response
 from serving.settings import ServiceSettings
+from serving.transport.answer_status import AnswerStatus
 
 log = logging.getLogger(__name__)
 

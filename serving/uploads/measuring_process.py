@@ -28,7 +28,7 @@ _HEAD = struct.Struct(">QQQ")  # bytes of the task, of the file, of the profile
 _TAIL = struct.Struct(">?Q")  # whether it was done; bytes of the answer, or of what was wrong
 _MEMORY_WORDS = "the uploaded file needs more memory than one upload may take; split it"
 _GRACE_SECONDS = 5.0
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class MeasuringProcess:

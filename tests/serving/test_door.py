@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from registry.bundle.directory import Bundle
-from serving.http.security_headers import SECURITY_HEADERS
 from serving.openapi.document import build_openapi
+from serving.transport.security_headers import SECURITY_HEADERS
 from synspect.server_process import ServerOptions, ServerProcess, find_free_port, start_server
 from tests.support.waiting import PATIENCE, wait_for
 

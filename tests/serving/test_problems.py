@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.http.security_headers import SECURITY_HEADERS
+from serving.transport.security_headers import SECURITY_HEADERS
 from tests.support.asgi_client import AsgiClient
 
 

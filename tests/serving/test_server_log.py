@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from serving.http.server_log import keep_known_ends_short
-from serving.http.streamed_answer import IncompleteAnswerError
+from serving.transport.server_log import keep_known_ends_short
+from serving.transport.streamed_answer import IncompleteAnswerError
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 
 from serving.batching.batcher import MicroBatcher
 from serving.encode import is_streamed
-from serving.http.streamed_answer import IncompleteAnswerError, Parts, StreamedAnswer, write_parts
 from serving.schemas import Portion, parse_order
 from serving.settings import WHOLE_SLICES
+from serving.transport.streamed_answer import IncompleteAnswerError, Parts, StreamedAnswer, write_parts
 from spect.conditions import CONDITIONS
 from spect.formats import npz
 from spect.formats.writer import FORMATS

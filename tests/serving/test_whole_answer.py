@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from registry.bundle.directory import Bundle
-from serving.http.whole_answer import WholeAnswer, WholeResponse, write_answer
 from serving.problems import DeadlineError
+from serving.transport.whole_answer import WholeAnswer, WholeResponse, write_answer
 from spect.formats.whole import count_most
 from tests.support.api_calls import ASKED, detail, post
 from tests.support.asgi_call import AsgiCall

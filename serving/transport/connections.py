@@ -12,8 +12,8 @@ import h11
 import uvicorn.config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from serving.http.security_headers import SECURITY_HEADERS
 from serving.problems import HTTP_REASONS, problem_response
+from serving.transport.security_headers import SECURITY_HEADERS
 
 _NOT_HTTP = "what was sent is no HTTP/1.1 request that can be read; check the request line, the headers and the lengths"
 _LEAST_BYTES = 64 * 2**10  # that a reader takes in each period while more is waiting for it

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from serving.http.streamed_answer import IncompleteAnswerError
+from serving.transport.streamed_answer import IncompleteAnswerError
 
 _SAID_BEFORE = (IncompleteAnswerError, asyncio.CancelledError)
 

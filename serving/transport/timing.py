@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.http.answer_status import AnswerStatus
 from serving.metrics import OTHER_ROUTE, ServiceMetrics
 from serving.page.files import PAGE_FILES
+from serving.transport.answer_status import AnswerStatus
 
 Result = TypeVar("Result")
 

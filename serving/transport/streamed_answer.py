@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serving.http.timing import ClientGoneError, finish_unless_gone
 from serving.problems import DeadlineError, find_kind
+from serving.transport.timing import ClientGoneError, finish_unless_gone
 from spect.errors import SynspectError
 from spect.slices import SyntheticBatch
 
