@@ -8,7 +8,6 @@ from serving.batching.jobs import Job
 from serving.problems import OverloadedError
 
 _RUNS = 16  # of the generator, from which its speed is told: one slow run alone refuses nobody
-_FIRST_SECONDS_PER_SLICE = 0.01  # before any run
 _LONGEST_RETRY_SECONDS = 60
 
 
@@ -63,8 +62,9 @@ class QueueBound:
 
     @property
     def _seconds_per_slice(self) -> float:
+        """Of the last runs; 0 before the first, because a guess would refuse what a fast machine serves at once."""
         slices = sum(slices for slices, _ in self._runs)
-        return sum(seconds for _, seconds in self._runs) / slices if slices else _FIRST_SECONDS_PER_SLICE
+        return sum(seconds for _, seconds in self._runs) / slices if slices else 0.0
 
 
 def _retry_after(seconds: float) -> int:

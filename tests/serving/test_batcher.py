@@ -159,6 +159,15 @@ def test_a_request_that_would_wait_too_long_for_others_is_refused_by_the_speed_o
     run(scenario, bound=patient_bound(max_waiting_seconds=1.0))
 
 
+def test_nobody_is_refused_for_time_before_the_speed_is_known() -> None:
+    async def scenario(batcher: MicroBatcher, observed: Observed) -> None:
+        generator = FakeGenerator()
+        answers = await asyncio.gather(*(batcher.generate(generator, [portion(seed, 100)]) for seed in range(5)))
+        assert [len(counts) for counts in answers] == [100] * 5
+
+    run(scenario, bound=patient_bound(max_waiting_seconds=1e-9))
+
+
 def test_whoever_comes_alone_is_let_in_however_much_it_asks_for() -> None:
     async def scenario(batcher: MicroBatcher, observed: Observed) -> None:
         generator = FakeGenerator(seconds_per_slice=0.001)
