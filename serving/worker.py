@@ -111,14 +111,15 @@ class Worker:
 
     @staticmethod
     def check_targets(model: ServedModel, order: Order) -> None:
-        """Draw one slice of each portion: a target outside the support fails here, not in a batch with others.
+        """Draw one slice of each portion that asks for quantities: one outside the support fails here, alone.
 
         Raises `RequestError` before anything is counted, waited for or made.
         """
         for portion in order.portions:
-            model.generator.draw_inputs(
-                portion.condition, seed=portion.seed, start=portion.start, targets=portion.targets
-            )
+            if portion.targets != NO_TARGETS:
+                model.generator.draw_inputs(
+                    portion.condition, seed=portion.seed, start=portion.start, targets=portion.targets
+                )
 
     async def make(self, model: ServedModel, order: Order) -> SyntheticBatch:
         """Make the slices of an order, as generated, with one model."""

@@ -58,13 +58,17 @@ class WholeAnswer:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether reading it waits for no disk."""
+        """Whether `content` is there, and no file to be read."""
         return self._file is None
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the bytes from the first on."""
-        if self._file is None:
-            return filter(None, [b"".join(self._held)])
+    @property
+    def content(self) -> bytes:
+        """All of the bytes of an answer that is short enough to lie in memory."""
+        return b"".join(self._held)
+
+    def read_pieces(self) -> Iterator[bytes]:
+        """Yield the bytes of the file from the first on; each waits for the disk."""
+        assert self._file is not None, "a short answer lies in memory"  # noqa: S101
         self._file.seek(0)
         return iter(partial(self._file.read, _PIECE_BYTES), b"")
 
@@ -108,11 +112,15 @@ class WholeResponse(Response):
         """Send the answer, and let go of it."""
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            pieces = self._answer.pieces()
-            while (
-                piece := next(pieces, b"") if self._answer.is_in_memory else await asyncio.to_thread(next, pieces, b"")
-            ):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if self._answer.is_in_memory:  # in one message: each costs a tenth of a millisecond on its way out
+                await send({"type": "http.response.body", "body": self._answer.content})
+            else:
+                await self._send_file(send)
         finally:
             self._answer.close()
+
+    async def _send_file(self, send: Send) -> None:
+        pieces = self._answer.read_pieces()
+        while piece := await asyncio.to_thread(next, pieces, b""):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
