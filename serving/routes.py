@@ -1,7 +1,7 @@
 """The endpoints: each takes a request apart, asks the worker, and names what it answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 
 from pydantic import BaseModel
@@ -38,7 +38,7 @@ from serving.transport.timing import ClientGoneError, RequestTimes, finish_unles
 from serving.transport.whole_answer import WholeResponse
 from serving.uploads.receive import CHECK_FIELDS, QUANTIFY_FIELDS, receive_upload
 from serving.worker import Worker
-from spect.errors import SynspectError
+from spect.errors import RequestError, SynspectError
 from spect.formats.writer import FORMATS
 
 UPLOAD_PATHS = frozenset({"/v1/quantify", "/v1/drift/check"})
@@ -98,6 +98,7 @@ async def post_slices(request: Request) -> Response:
     """Make slices and send them in the format asked for."""
     worker = _worker(request)
     _check_json(request)
+    _check_query(request, known={"layout"})
     order = parse_order(await _receive_body(request, deadline_seconds=worker.settings.deadline_seconds))
     name = choose_format(order, request.headers.get("accept"), request.query_params.get("layout"))
     model = worker.slot.current()
@@ -243,6 +244,16 @@ async def _receive_body(request: Request, *, deadline_seconds: float) -> bytes:
             return await request.body()
     except TimeoutError:
         raise DeadlineError(f"the body took longer than {deadline_seconds:g} s; send it at once") from None
+
+
+def _check_query(request: Request, *, known: Set[str]) -> None:
+    """Refuse what would be passed over: a mistyped name would else read as one that was left out."""
+    for name in request.query_params:
+        if name not in known:
+            raise RequestError(
+                f"the query has a parameter {name[:40]!r}, unknown here; it may have {', '.join(sorted(known))}, and "
+                "everything else stands in the body"
+            )
 
 
 def _check_json(request: Request) -> None:

@@ -3,8 +3,9 @@
 import json
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -179,7 +180,19 @@ def parse_order(body: bytes, *, new_seed: Callable[[], int] = draw_seed) -> Orde
     if order.matrix and order.count * order.matrix**2 > MAX_PIXELS:
         most = MAX_PIXELS // order.matrix**2
         raise RequestError(f"count must be at most {most} at matrix {order.matrix}, got {order.count}; ask again")
+    _check_no_slice_twice(portions)
     return order
+
+
+def _check_no_slice_twice(portions: Sequence[Portion]) -> None:
+    """Refuse entries of a mix that name a slice twice: whoever augments with it would train on it twice."""
+    for first, second in combinations(portions, 2):
+        is_same = first.condition == second.condition and first.targets == second.targets
+        if is_same and first.start < second.start + second.count and second.start < first.start + first.count:
+            raise RequestError(
+                f"mix asks for slices of {first.condition} twice, from {first.start} and from {second.start}; ask for "
+                "them in one entry, or give the second another start"
+            )
 
 
 def parse_body(model: type[Model], body: bytes) -> Model:

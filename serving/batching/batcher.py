@@ -1,7 +1,7 @@
 """Fair, bounded micro-batches, counted in slices: many requests share the runs of one generator.
 
 BentoML's adaptive batching counts requests, and one request here may ask for 1 slice or for 4,096. Each run of the
-generator takes slices from every waiting request in turn, so a small request waits for one run, not for a large one.
+generator takes slices from several waiting requests, so a small request waits for one run, not for a large one.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import numpy as np
 
 from serving.batching.jobs import Job, Piece, SliceGenerator
 from serving.batching.queue_bound import QueueBound
+from serving.batching.turns import share_run
 from serving.problems import DeadlineError, OverloadedError
 from serving.schemas import Portion
 from spect.errors import InvalidOutputError, SynspectError
@@ -183,20 +184,12 @@ class MicroBatcher:
             await self._run(pieces)
 
     def _next_batch(self) -> list[Piece]:
-        """Take slices from the waiting requests of one generator in turn, until the batch is full."""
+        """Take slices of the waiting requests of one generator, until the batch is full."""
         waiting = [job for job in self._jobs if job.waiting]
         if not waiting:
             return []
         generator = waiting[0].generator
-        sharing = deque(job for job in waiting if job.generator is generator)
-        pieces, free = [], self._batch_slices
-        while free and sharing:
-            job = sharing.popleft()
-            piece = job.take(max(free // (len(sharing) + 1), 1))
-            pieces.append(piece)
-            free -= piece.size
-            if job.waiting:
-                sharing.append(job)
+        pieces = share_run([job for job in waiting if job.generator is generator], self._batch_slices)
         self._requeue({piece.job for piece in pieces})
         return pieces
 

@@ -45,6 +45,8 @@ class Job:
     def __init__(self, generator: SliceGenerator, portions: Sequence[Portion], *, window: int | None = None) -> None:
         self.generator = generator
         self.arrived = time.monotonic()
+        # Who reads piece by piece waits for the next piece alone, and is never the one that has waited longest for all.
+        self.waiting_since = self.arrived
         self.is_started = False
         self.is_over = False
         self.count = sum(portion.count for portion in portions)
@@ -77,6 +79,8 @@ class Job:
         if offset + size < portion.count:
             self._portions.appendleft((portion, offset + size))
         self._taken += size
+        if self._window < self.count:
+            self.waiting_since = time.monotonic()
         return Piece(job=self, portion=portion, first=portion.start + offset, size=size)
 
     def receive(self, counts: Counts) -> None:

@@ -227,6 +227,23 @@ def test_what_cannot_be_served_is_422_with_the_reason(client: AsgiClient, body: 
     assert re.search(words, detail(response)), detail(response)
 
 
+def test_a_mix_that_names_a_slice_twice_is_refused(client: AsgiClient) -> None:
+    entry = {"level": "COR", "pattern": "normal", "count": 3}
+    other = {"level": "BG", "pattern": "bilateral", "count": 3}
+    twice = client.post("/v1/slices", json={"mix": [entry, other, {**entry, "start": 2}]})
+    assert twice.status_code == 422
+    assert "slices of COR/normal twice, from 0 and from 2" in detail(twice)
+    for further in ({**entry, "start": 3}, {**entry, "left_right_ratio": 1.0}):
+        assert client.post("/v1/slices", json={"mix": [entry, other, further]}).status_code == 200
+
+
+def test_a_parameter_of_the_query_that_would_be_passed_over_is_refused(client: AsgiClient) -> None:
+    for name in ("layuot", "format", "matrix"):
+        refused = client.post(f"/v1/slices?{name}=single", json={"level": "COR", "pattern": "normal", "count": 1})
+        assert refused.status_code == 422
+        assert f"parameter '{name}', unknown here; it may have layout" in detail(refused)
+
+
 def test_a_mix_is_bounded_as_a_whole(client: AsgiClient) -> None:
     entry = {"level": "COR", "pattern": "normal", "count": 4096}
     assert "at most 4096 in all, got 8192" in detail(client.post("/v1/slices", json={"mix": [entry, entry]}))
