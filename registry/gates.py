@@ -1,6 +1,6 @@
 """The gates of a promotion: a bundle's panel held against the policy; pure, no files and no registry."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -87,22 +87,24 @@ class GateReport:
         return "\n".join(lines) + "\n"
 
 
-def judge_bundle(policy: Policy, bundle: Bundle, *, champion: Bundle | str | None = None) -> GateReport:
-    """Hold a bundle's panel against every gate, and against the champion's, measured on the same cohort.
+def judge_bundle(policy: Policy, bundle: Bundle, *, champions: Mapping[str, Bundle | str] | None = None) -> GateReport:
+    """Hold a bundle's panel against every gate, and against the champions', measured on the same cohort.
 
-    `champion` is None where there is none yet, and the reason in words where it cannot be compared.
+    `champions` are by what they are called; the reason in words stands for one that cannot be compared.
     """
-    rows = [row for rule in policy.gates for row in _judge_rule(rule, policy, bundle, champion)]
+    rows = [row for rule in policy.gates for row in _judge_rule(rule, policy, bundle, champions or {})]
     return GateReport(rows=(*rows, *_reported(policy, bundle.panel)), policy=policy.digest)
 
 
-def _judge_rule(rule: GateRule, policy: Policy, bundle: Bundle, champion: Bundle | str | None) -> Iterator[GateRow]:
+def _judge_rule(
+    rule: GateRule, policy: Policy, bundle: Bundle, champions: Mapping[str, Bundle | str]
+) -> Iterator[GateRow]:
     if bundle.panel is None:
         yield from (_row(rule, cell, None, "the bundle holds no panel; validate it") for cell in rule.cells)
     elif rule.judged is Judged.DIGESTS:
         yield _row(rule, rule.cells[0], None, _mismatch(bundle, bundle.panel))
     elif rule.judged is Judged.CHAMPION:
-        yield _compare(rule, policy, bundle.panel, champion)
+        yield _compare(rule, policy, bundle.panel, champions)
     else:
         for cell in rule.cells:
             yield _judge_measurement(rule, cell, bundle.panel, policy.required_power)
@@ -177,23 +179,27 @@ def _mismatch(bundle: Bundle, panel: Panel) -> str | None:
     return None
 
 
-def _compare(rule: GateRule, policy: Policy, panel: Panel, champion: Bundle | str | None) -> GateRow:
-    cell = rule.cells[0]
-    if champion is None:
-        return _row(rule, cell, None, None, note="there is no other champion")
+def _compare(rule: GateRule, policy: Policy, panel: Panel, champions: Mapping[str, Bundle | str]) -> GateRow:
+    faults = [fault for name, champion in champions.items() if (fault := _find_worse(policy, panel, name, champion))]
+    compared = f"compared with {' and with '.join(champions)}" if champions else "there is no other champion"
+    return _row(rule, rule.cells[0], None, "; ".join(faults) or None, note=compared)
+
+
+def _find_worse(policy: Policy, panel: Panel, name: str, champion: Bundle | str) -> str | None:
+    """Return in what a panel is worse than a champion's, or why the two cannot be compared; None for neither."""
     if isinstance(champion, str):
-        return _row(rule, cell, None, f"not compared: {champion}; --override REASON replaces it")
+        return f"not compared: {name} {champion}; --override REASON replaces it"
     if champion.panel is None or champion.panel.cohort_fingerprint != panel.cohort_fingerprint:
-        return _row(rule, cell, None, _not_comparable(panel, champion.panel))
+        return _not_comparable(panel, name, champion.panel)
     worse = list(_worse(policy, panel, champion.panel))
-    return _row(rule, cell, None, f"worse in {', '.join(worse)}" if worse else None)
+    return f"worse than {name} in {', '.join(worse)}" if worse else None
 
 
-def _not_comparable(panel: Panel, champion: Panel | None) -> str:
+def _not_comparable(panel: Panel, name: str, champion: Panel | None) -> str:
     measured_on = f"on cohort {champion.cohort_fingerprint[:12]}" if champion else "never"
     return (
-        f"not compared: the champion was validated {measured_on}, this version on {panel.cohort_fingerprint[:12]}; run "
-        "`synspect validate` on the champion with this version's test cohort and give the panel as --champion-panel"
+        f"not compared: {name} was validated {measured_on}, this version on {panel.cohort_fingerprint[:12]}; run "
+        "`synspect validate` on it with this version's test cohort and give the panel as --champion-panel"
     )
 
 

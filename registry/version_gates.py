@@ -1,6 +1,7 @@
 """The gates of a registered version: its own bundle, and the champion's beside it, held against the policy."""
 
 import tempfile
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,10 @@ from registry.bundle.directory import Bundle
 from registry.bundle.panel import Panel
 from registry.bundle.served_model import load_servable_bundle
 from registry.gates import GateReport, judge_bundle
+from registry.history import History
 from registry.policy import Policy, load_policy
 from registry.promotion import read_history
-from registry.store.facts import CHAMPION, GENERATOR_TAG
+from registry.store.facts import GENERATOR_TAG
 from registry.store.model_store import ModelStore
 from spect.errors import BundleError, ConfigurationError, VersionError
 
@@ -20,7 +22,8 @@ def judge_version(
 ) -> GateReport:
     """Run the gates on a version's own bundle, and against the champion; nothing is changed.
 
-    `champion_panel` stands for the panel of the champion's bundle where the two were validated on different cohorts.
+    Where the champion was set by hand, or there is none, the last one that was promoted is compared with as well.
+    `champion_panel` stands for the panel of a champion's bundle where the two were validated on different cohorts.
 
     Raises
     ------
@@ -30,45 +33,59 @@ def judge_version(
         There is no such version, or what it holds does not verify or could not be served.
     """
     policy = policy or load_policy()
-    champion = store.alias_version(CHAMPION)
-    compared = champion if champion not in {None, version} else _find_promoted_before(store, version)
+    history = read_history(store)
+    compared = _find_compared(store, history, version)
     if champion_panel is not None:
-        _check_champion_panel(store, champion_panel, compared or champion, version)
+        _check_champion_panel(store, champion_panel, compared, version=version, champion=history.champion)
     with tempfile.TemporaryDirectory(prefix="synspect-gates-") as directory:
         store.download(version, Path(directory) / "version")
         bundle = load_servable_bundle(Path(directory) / "version")
-        other = None
-        if compared is not None:
-            other = _load_champion(store, compared, Path(directory) / "champion", champion_panel)
-        report = judge_bundle(policy, bundle, champion=other)
-    return replace(report, version=version, champion=champion)
+        champions = {
+            name: _load_champion(store, other, Path(directory) / f"champion-{other}", champion_panel)
+            for other, name in compared.items()
+        }
+        report = judge_bundle(policy, bundle, champions=champions)
+    return replace(report, version=version, champion=history.champion)
 
 
-def _find_promoted_before(store: ModelStore, version: str) -> str | None:
-    """Return the champion of the log, where the alias was taken from it by hand; None where that is this version.
+def _find_compared(store: ModelStore, history: History, version: str) -> dict[str, str]:
+    """Return the versions that one must not be worse than, and what the gates call them.
 
-    Without it a version could be set by hand first, and then be promoted as if nobody had been champion.
+    Were it the present champion alone, a poor version set by hand would lower the gate for whatever is promoted next.
     """
-    latest = next(reversed(read_history(store).effective), None)
-    return latest.version if latest is not None and latest.version != version else None
+    compared = {}
+    note = history.describe_champion()
+    if note is not None:
+        compared[note.version] = f"champion {note.version}"
+    if note is None or note.promotion == "outside":
+        there = {facts.version for facts in store.versions()}
+        # Where every one was deleted the last is named, so that it takes an override to go on without any.
+        promoted = history.find_previous(admit_outside=False, among=there) or history.find_previous(admit_outside=False)
+        if promoted is not None:
+            compared[promoted.version] = f"the last promoted champion {promoted.version}"
+    compared.pop(version, None)
+    return compared
 
 
-def _check_champion_panel(store: ModelStore, panel: Panel, champion: str | None, version: str) -> None:
-    """Raise `ConfigurationError` for a panel that says nothing of the champion, or that nothing would be held against.
+def _check_champion_panel(
+    store: ModelStore, panel: Panel, compared: Collection[str], *, version: str, champion: str | None
+) -> None:
+    """Raise `ConfigurationError` for a panel that says nothing of a champion, or that nothing would be held against.
 
-    The tag names the champion's graph as its manifest does; neither is downloaded for it.
+    The tag names a champion's graph as its manifest does; neither is downloaded for it.
     """
-    if champion is None:
-        raise ConfigurationError("there is no champion that a panel could be of; leave --champion-panel out")
-    if champion == version:
+    if not compared and champion == version:
         raise ConfigurationError(
             f"version {version} is the champion, and is compared with no other; leave --champion-panel out"
         )
-    expected = store.find_version(champion).tags.get(GENERATOR_TAG, "unknown")
-    if panel.onnx_sha256 != expected:
+    if not compared:
+        raise ConfigurationError("there is no champion that a panel could be of; leave --champion-panel out")
+    graphs = {other: store.find_version(other).tags.get(GENERATOR_TAG, "unknown") for other in compared}
+    if panel.onnx_sha256 not in graphs.values():
+        known = " and ".join(f"champion {other} is {graph[:12]}" for other, graph in graphs.items())
         raise ConfigurationError(
-            f"the panel given for the champion measured {panel.onnx_sha256[:12]}, champion {champion} is "
-            f"{expected[:12]}; validate the champion's bundle"
+            f"the panel given for the champion measured {panel.onnx_sha256[:12]}, {known}; validate the champion's "
+            "bundle"
         )
     if panel.quick:
         raise ConfigurationError("the panel given for the champion is a quick one; validate it without --quick")
@@ -79,7 +96,7 @@ def _load_champion(store: ModelStore, champion: str, directory: Path, panel: Pan
     try:
         bundle = store.download(champion, directory)
     except BundleError as error:
-        return f"champion {champion} does not verify ({error})"
+        return f"does not verify ({error})"
     except VersionError:
-        return f"champion {champion} is no longer in the registry"
-    return bundle if panel is None else replace(bundle, panel=panel)
+        return "is no longer in the registry"
+    return replace(bundle, panel=panel) if panel is not None and panel.onnx_sha256 == bundle.sha256 else bundle

@@ -160,7 +160,7 @@ def test_worse_than_the_champion_means_beyond_the_interval(
 ) -> None:
     panel = tiny_panel(tiny_bundle.sha256, {("c2st_auc_inside_outline", "normal"): ours})
 
-    report = judge_bundle(POLICY, replace(tiny_bundle, panel=panel), champion=tiny_bundle)
+    report = judge_bundle(POLICY, replace(tiny_bundle, panel=panel), champions={"champion 1": tiny_bundle})
 
     assert _find(report, "worse_than_champion", "all").verdict == verdict
 
@@ -170,15 +170,15 @@ def test_a_spread_on_the_other_side_of_one_can_be_worse(tiny_bundle: Bundle) -> 
         tiny_bundle.sha256, {("mean_counts_sd_ratio", "normal"): {"value": 1.2, "low": 1.1, "high": 1.3}}
     )
 
-    report = judge_bundle(POLICY, replace(tiny_bundle, panel=panel), champion=tiny_bundle)
+    report = judge_bundle(POLICY, replace(tiny_bundle, panel=panel), champions={"champion 1": tiny_bundle})
 
-    assert _find(report, "worse_than_champion", "all").note == "worse in mean_counts_sd_ratio (normal)"
+    assert _find(report, "worse_than_champion", "all").note == "worse than champion 1 in mean_counts_sd_ratio (normal)"
 
 
 def test_a_champion_measured_on_another_cohort_fails_and_says_what_to_do(tiny_bundle: Bundle) -> None:
     panel = tiny_panel(tiny_bundle.sha256, cohort_fingerprint="9" * 64)
 
-    report = judge_bundle(POLICY, replace(tiny_bundle, panel=panel), champion=tiny_bundle)
+    report = judge_bundle(POLICY, replace(tiny_bundle, panel=panel), champions={"champion 1": tiny_bundle})
 
     row = _find(report, "worse_than_champion", "all")
     assert (row.verdict, report.failed) == ("fail", (row,))
@@ -187,13 +187,13 @@ def test_a_champion_measured_on_another_cohort_fails_and_says_what_to_do(tiny_bu
 
 
 def test_a_champion_that_was_never_validated_is_not_passed_over(tiny_bundle: Bundle) -> None:
-    report = judge_bundle(POLICY, tiny_bundle, champion=replace(tiny_bundle, panel=None))
+    report = judge_bundle(POLICY, tiny_bundle, champions={"champion 1": replace(tiny_bundle, panel=None)})
 
-    assert _find(report, "worse_than_champion", "all").note.startswith("not compared: the champion was validated never")
+    assert _find(report, "worse_than_champion", "all").note.startswith("not compared: champion 1 was validated never")
 
 
 def test_a_champion_that_does_not_verify_fails_its_gate_and_can_be_overridden(tiny_bundle: Bundle) -> None:
-    report = judge_bundle(POLICY, tiny_bundle, champion="champion 1 does not verify (a changed byte)")
+    report = judge_bundle(POLICY, tiny_bundle, champions={"champion 1": "does not verify (a changed byte)"})
 
     row = _find(report, "worse_than_champion", "all")
     assert (row.verdict, row.note) == (

@@ -143,6 +143,47 @@ def test_setting_a_version_by_hand_first_does_not_spare_it_the_comparison(store:
     assert "champion 1 is no longer in the registry" in judge_version(store, second).failed[0].note
 
 
+@pytest.mark.parametrize("by_hand", ["promoted", "never promoted"])
+def test_a_poor_version_set_by_hand_does_not_lower_the_gate_for_the_next(
+    store: ModelStore, tmp_path: Path, by_hand: str
+) -> None:
+    measured = ({"value": 0.8, "low": 0.78, "high": 0.82}, {"value": 0.6, "low": 0.58, "high": 0.62})
+    poor, good, candidate = (
+        register(store, tmp_path / name, 1, {("c2st_auc_inside_outline", "normal"): auc})[0]
+        for name, auc in (("poor", measured[0]), ("good", measured[1]), ("candidate", measured[0]))
+    )
+    if by_hand == "promoted":
+        promote_version(store, poor)
+    promote_version(store, good)
+    store.set_alias(CHAMPION, poor)
+
+    with pytest.raises(GateError, match="worse_than_champion"):
+        promote_version(store, candidate)
+
+    (row,) = judge_version(store, candidate).failed
+    assert row.note == f"worse than the last promoted champion {good} in c2st_auc_inside_outline (normal)"
+    (row,) = judge_version(store, poor).failed
+    assert row.note == f"worse than the last promoted champion {good} in c2st_auc_inside_outline (normal)"
+    compared = [row.note for row in judge_version(store, good).gates if row.metric == "worse_than_champion"]
+    assert compared == [f"compared with champion {poor}"]
+
+
+def test_what_was_promoted_before_a_deleted_version_is_compared_with_where_the_champion_was_set_by_hand(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    first, second, by_hand, candidate = register(store, tmp_path, 4)
+    promote_version(store, first)
+    promote_version(store, second)
+    store.set_alias(CHAMPION, by_hand)
+    store._client.delete_model_version("synspect", second)
+
+    report = judge_version(store, candidate)
+
+    notes = [row.note for row in report.gates if row.metric == "worse_than_champion"]
+    assert notes == [f"compared with champion {by_hand} and with the last promoted champion {first}"]
+    assert report.passed
+
+
 def test_a_champion_validated_on_another_cohort_is_compared_by_a_panel_of_its_own(
     store: ModelStore, tmp_path: Path
 ) -> None:
