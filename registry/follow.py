@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class _Refusal:
 
 
 class Follower:
-    """Keeps one directory at the version that one alias points to; remembers what it refused.
+    """Keeps one directory at the version that one alias points to, and for itself; remembers what it refused.
 
     Parameters
     ----------
@@ -107,20 +107,26 @@ class Follower:
             If MLflow is away, the alias is not set (`VersionError`), or (`AdmissionError`) the policy refuses how it
             was set; no directory is made.
         FollowError
-            If the directory cannot be written, or another process follows into it.
+            If the directory cannot be written, or another follower has it: each keeps its own for its life.
         BundleError, InferenceError, InvalidOutputError
             If what the registry holds does not verify or cannot be served; the directory keeps what it had.
         """
         try:
             check_followable(self._place.path)
+            if self._place.path.exists():  # else it is made once there is something to keep in it
+                self._place.take()
             note = self._find_note()
-            with self._place.locked():
-                return self._bring_up_to_date(note)
+            self._place.take()
+            return self._bring_up_to_date(note)
         except OSError as error:
             raise FollowError(
                 f"{self._place.path} cannot be kept ({error.strerror or error}); make it a directory that can be "
                 "written, with space for a bundle"
             ) from error
+
+    def close(self) -> None:
+        """Let other followers have the directory."""
+        self._place.close()
 
     def _find_note(self) -> PromotionNote:
         note = describe_alias(self._store, self._alias)
@@ -154,8 +160,9 @@ class Follower:
 def follow_once(
     store: ModelStore, alias: str, directory: Path | FollowedDirectory, *, policy: Policy | None = None
 ) -> Followed:
-    """Look once, as `Follower.look` does."""
-    return Follower(store, alias, directory, policy=policy).look()
+    """Look once, as `Follower.look` does, and let go of the directory."""
+    with closing(Follower(store, alias, directory, policy=policy)) as follower:
+        return follower.look()
 
 
 def _pair_name(note: PromotionNote, manifest_sha256: str) -> str:
@@ -194,11 +201,30 @@ def follow(
 ) -> None:
     """Follow an alias until `stop` is set; a registry that is away, a broken version or a full disk never ends it.
 
-    After a failure the pauses double, up to five minutes. A refused version is said once and counted at each look.
+    Where another follower has the directory it waits for its end. After a failure the pauses double, up to five
+    minutes. A refused version is said once and counted at each look.
     """
-    metrics = metrics or FollowMetrics()
+    with closing(FollowedDirectory(directory)) as place:
+        _follow_into(
+            place,
+            open_store,
+            alias,
+            stop=stop,
+            interval_seconds=interval_seconds,
+            metrics=metrics or FollowMetrics(),
+        )
+
+
+def _follow_into(
+    place: FollowedDirectory,
+    open_store: Callable[[], ModelStore],
+    alias: str,
+    *,
+    stop: threading.Event,
+    interval_seconds: float,
+    metrics: FollowMetrics,
+) -> None:
     policy = load_policy()
-    place = FollowedDirectory(directory)
     if (held := place.find_held()) is not None:
         metrics.set_version(alias, held)  # known without the registry, which may be away
     failures = 0
@@ -207,13 +233,13 @@ def follow(
     while not stop.is_set():
         try:
             follower = follower or Follower(open_store(), alias, place, policy=policy)
-            _tell(follower.look(), alias, directory, metrics)
+            _tell(follower.look(), alias, place.path, metrics)
             failures = 0
         except _FAILURES as error:
             failures += 1
             metrics.count_failure(find_reason(error))
             if error is not said:
-                log.warning("%s keeps what it has: %s", directory, error)
+                log.warning("%s keeps what it has: %s", place.path, error)
             said = error
         stop.wait(compute_pause(interval_seconds, failures))
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 import uuid
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,25 +36,29 @@ class FollowedDirectory:
         self.path = path
         self.versions = path / VERSIONS_NAME
         self._current = path / CURRENT_NAME
+        self._lock: _Lock | None = None
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the directory where it is not there, and keep other followers out of it.
+    def take(self) -> None:
+        """Make the directory where it is not there, and keep other followers out of it until `close`.
+
+        The lock ends with the process however that ends. To take it again changes nothing.
 
         Raises
         ------
         FollowError
-            Another process follows into it, or something else lies where its files would go.
+            Another follower has it, or something else lies where its files would go.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        # Never through a link: a lock file that leads elsewhere would be another one's file.
-        descriptor = os.open(self.path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            self._lock(descriptor)
-            self._check_place()
-            yield
-        finally:
-            os.close(descriptor)
+        if self._lock is None or not self._lock.is_at(self.path / _LOCK_NAME):  # somebody may have removed it all
+            self.close()
+            self._lock = _Lock(self.path / _LOCK_NAME)
+        self._check_place()
+
+    def close(self) -> None:
+        """Let other followers have it."""
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = None
 
     def load_current(self) -> Bundle | None:
         """Return what the link leads to, verified; None where there is nothing, or nothing that may be served."""
@@ -127,12 +132,6 @@ class FollowedDirectory:
             return None
         return load_bundle(self.path)
 
-    def _lock(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FollowError(f"another process follows into {self.path}; stop it or choose another one") from None
-
     def _check_place(self) -> None:
         if self.versions.is_symlink() or (self.versions.exists() and not self.versions.is_dir()):
             raise FollowError(f"{self.versions} is not a directory of its own; move it away, or choose another one")
@@ -144,6 +143,26 @@ class FollowedDirectory:
         newest = max((_age(other) for other in self.versions.iterdir() if other != pair), default=0)
         moment = max(time.time_ns(), newest + 1)
         os.utime(pair, ns=(moment, moment))
+
+
+class _Lock:
+    """A follower's lock on its directory, for as long as this object lives."""
+
+    def __init__(self, path: Path) -> None:
+        # Never through a link: a lock file that leads elsewhere would be another one's file.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        self.release = weakref.finalize(self, os.close, self._descriptor)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise FollowError(
+                f"another process follows into {path.parent}; stop it or choose another directory"
+            ) from None
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file that is locked still lies there."""
+        return path.exists() and os.path.samestat(path.lstat(), os.fstat(self._descriptor))
 
 
 def check_followable(path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from registry.bundle.directory import Bundle, load_bundle
 from registry.bundle.hold import remove_unless_held
 from registry.bundle.served_model import ServedModel, open_model
-from registry.follow import follow_once
+from registry.follow import Follower, follow_once
 from registry.followed_directory import FollowedDirectory
 from registry.promotion import rollback
 from registry.store.facts import CHAMPION
@@ -214,14 +215,34 @@ def test_a_reader_never_finds_the_link_missing_or_broken(store: ModelStore, dire
     assert not missing
 
 
-def test_two_followers_of_one_directory_do_not_meet(store: ModelStore, directory: Path, tmp_path: Path) -> None:
+def test_a_follower_keeps_others_out_for_as_long_as_it_lives(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
     make_champion(store, tmp_path, 1)
-    with (
-        FollowedDirectory(directory).locked(),
-        pytest.raises(FollowError, match="another process follows into"),
-    ):
-        follow_once(store, CHAMPION, directory)
+    other = ModelStore(store.uri, name="other")
+    make_champion(other, tmp_path, 2)
+    with closing(Follower(store, CHAMPION, directory)) as follower:
+        follower.look()
+        with pytest.raises(FollowError, match=f"another process follows into {directory}; stop it or choose another"):
+            follow_once(other, CHAMPION, directory)
+        assert not follower.look().changed
+    assert load_bundle(directory).card == "# 1\n"
+
+    assert follow_once(other, CHAMPION, directory).changed
     assert follow_once(store, CHAMPION, directory).changed
+
+
+def test_a_directory_that_was_removed_under_its_follower_is_taken_anew(
+    store: ModelStore, directory: Path, tmp_path: Path
+) -> None:
+    make_champion(store, tmp_path, 1)
+    with closing(Follower(store, CHAMPION, directory)) as follower:
+        follower.look()
+        shutil.rmtree(directory)
+
+        assert follower.look().changed
+        with pytest.raises(FollowError, match="another process follows into"):
+            follow_once(store, CHAMPION, directory)
 
 
 def test_leftovers_of_a_killed_download_are_removed(store: ModelStore, directory: Path, tmp_path: Path) -> None:

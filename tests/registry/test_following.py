@@ -220,6 +220,26 @@ def test_a_registry_that_is_away_never_ends_a_follower(store: ModelStore, direct
     assert load_bundle(directory).version == "1"
 
 
+def test_a_second_follower_waits_until_the_first_has_ended(store: ModelStore, directory: Path, tmp_path: Path) -> None:
+    make_champion(store, tmp_path, 1)
+    first = Follower(store, CHAMPION, directory)
+    first.look()
+    metrics, stop = FollowMetrics(), threading.Event()
+    told: list[float] = []
+
+    class WatchedStore(ModelStore):
+        def find_version(self, version: str) -> VersionFacts:
+            stop.set()  # the registry is asked, so that the directory is free
+            told.append(_read(metrics)['synspect_follow_failures_total{reason="directory"}'])
+            return super().find_version(version)
+
+    threading.Timer(0.2, first.close).start()
+    follow(lambda: WatchedStore(store.uri), CHAMPION, directory, stop=stop, interval_seconds=0.01, metrics=metrics)
+
+    assert told[0] > 0
+    assert _read(metrics)["synspect_follow_last_success_timestamp_seconds"] > 0
+
+
 def test_pauses_double_after_failures_up_to_five_minutes() -> None:
     pauses = [compute_pause(10, failures) for failures in (0, 1, 3, 50)]
 
