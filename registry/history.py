@@ -55,6 +55,11 @@ class LogEntry:
         """Whether it was carried through."""
         return self.outcome is not None and self.outcome.result == "done"
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it gave up, having moved nothing, or having given back what it had moved."""
+        return self.outcome is not None and self.outcome.result == "failed"
+
     def to_note(self) -> PromotionNote:
         """Return what a served bundle is told of its promotion."""
         return PromotionNote(
@@ -92,11 +97,10 @@ class History:
     @property
     def effective(self) -> tuple[LogEntry, ...]:
         """Entries that took effect: those carried through, and those cut off after they had set the alias."""
-        found_next = [*(entry.previous for entry in self.entries[1:]), self.champion]
         return tuple(
             entry
-            for entry, found in zip(self.entries, found_next, strict=False)
-            if entry.is_done or (entry.outcome is None and entry.version == found)
+            for place, entry in enumerate(self.entries)
+            if entry.is_done or (entry.outcome is None and self._was_set(entry, after=self.entries[place + 1 :]))
         )
 
     def describe_champion(self) -> PromotionNote | None:
@@ -113,8 +117,8 @@ class History:
         return next((entry for entry in reversed(self.effective) if entry.version == version), None)
 
     def find_cut_off(self) -> LogEntry | None:
-        """Return the newest entry if it has no outcome: cut off, or on its way."""
-        latest = next(reversed(self.entries), None)
+        """Return the newest entry, but for those that gave up, if it has no outcome: cut off, or on its way."""
+        latest = next((entry for entry in reversed(self.entries) if not entry.has_failed), None)
         return latest if latest is not None and latest.outcome is None else None
 
     def find_previous(self, *, admit_outside: bool = True, among: Collection[str] | None = None) -> LogEntry | None:
@@ -167,6 +171,21 @@ class History:
         if self.champion is not None and (not reigns or reigns[-1].version != self.champion):
             reigns.append(Reign(version=self.champion, promotion="outside", since=None))
         return tuple(reigns)
+
+    def _was_set(self, entry: LogEntry, *, after: Sequence[LogEntry]) -> bool:
+        """Whether an entry without an outcome had set the alias before it was cut off.
+
+        No outcome says so, but what was found afterwards does: by the entry after it, or by us where there is none.
+        An entry that gave up proves nothing by finding another version: it may have looked before the alias was set,
+        and have given up for that very reason; its outcome's number still puts it behind the one it gave way to. That
+        it found this version does prove that the alias was set.
+        """
+        for other in after:
+            if other.previous == entry.version:
+                return True
+            if not other.has_failed:
+                return False
+        return self.champion == entry.version
 
     def _was_set_by_hand_before(self, entry: LogEntry, *, top: str | None) -> bool:
         """Whether a promotion found its own version as champion already, and no other promotion had put it there."""

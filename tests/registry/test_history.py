@@ -139,6 +139,37 @@ def test_a_promotion_cut_off_after_the_alias_took_effect_and_is_repeated_as_one(
     assert previous.version == "1"
 
 
+def test_a_promotion_cut_off_after_the_alias_keeps_its_reason_where_another_gives_way_to_it() -> None:
+    log = Log()
+    log.promote("1", None)
+    log.intend("2", "1", promotion="override", reason="why")
+    log.settle(log.intend("3", "1", number=3), "failed")
+
+    history = log.read("2")
+
+    assert _how(history) == ("2", "override")
+    assert [(reign.version, reign.promotion) for reign in history.reigns()] == [("1", "gates"), ("2", "override")]
+    cut_off = history.find_cut_off()
+    assert cut_off is not None
+    assert cut_off.version == "2"
+    assert [entry.version for entry in log.read("1").effective] == ["1"]
+
+
+def test_a_promotion_cut_off_after_the_alias_is_proved_by_one_that_found_it_and_gave_up() -> None:
+    log = Log()
+    log.promote("1", None)
+    log.intend("2", "1", promotion="override", reason="why")
+    log.settle(log.intend("3", "2"), "failed")
+
+    history = log.read("4")
+
+    assert [(reign.version, reign.promotion) for reign in history.reigns()] == [
+        ("1", "gates"),
+        ("2", "override"),
+        ("4", "outside"),
+    ]
+
+
 def test_reigns_tell_when_each_version_served_and_what_ended_it() -> None:
     log = Log()
     log.promote("1", None, hour=1)

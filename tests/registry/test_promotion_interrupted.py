@@ -61,6 +61,29 @@ def test_a_promotion_cut_off_anywhere_tells_the_truth_and_can_be_repeated(
     assert previous.version == versions[0]
 
 
+def test_what_is_cut_off_after_the_alias_keeps_its_reason_and_is_completed_where_another_gives_way(
+    mlflow_uri: str, store: ModelStore, tmp_path: Path
+) -> None:
+    first, second, third = register(store, tmp_path, 3)
+    promote_version(store, first)
+    promote_version(store, second)
+    dying = CutStore(mlflow_uri)
+    dying.cut_at = "outcome"
+    late = InterruptedStore(mlflow_uri)
+
+    def return_to_the_first() -> None:
+        with pytest.raises(Cut):
+            rollback(dying, who="bob")
+
+    late.before_alias = return_to_the_first
+    with pytest.raises(RegistryError, match="champion became version 1 before it was set"):
+        promote_version(late, third)
+
+    assert describe_champion(store) == (first, "gates")
+    assert rollback(store).version == first
+    assert read_history(store).find_cut_off() is None
+
+
 class RacedStore(ModelStore):
     """A store in which somebody else sets the champion right after we did."""
 
