@@ -6,6 +6,7 @@ it can be repeated, and the log still tells what is served and why.
 
 import getpass
 import json
+import logging
 import os
 import tempfile
 import uuid
@@ -21,7 +22,9 @@ from registry.history import INTENT, LOG_PREFIX, OUTCOME, History, LogEntry, Out
 from registry.policy import Policy, load_policy
 from registry.store.facts import CANDIDATE, CHAMPION, GATES_TAG, PROMOTION_TAG
 from registry.store.model_store import ModelStore
-from spect.errors import AdmissionError, ConfigurationError, GateError, RegistryError
+from spect.errors import AdmissionError, BundleError, ConfigurationError, GateError, RegistryError, VersionError
+
+log = logging.getLogger(__name__)
 
 MAX_REASON = 500  # characters; it is a line in a table and a header of the service
 
@@ -113,33 +116,47 @@ def _gate_files(report: GateReport) -> dict[str, bytes]:
 def rollback(store: ModelStore, *, who: str | None = None, policy: Policy | None = None) -> PromotionNote:
     """Return to the previous champion, with the reason it was promoted for.
 
-    A rollback that was cut off after it had moved the alias is completed, not repeated.
+    A rollback that was cut off after it had moved the alias is completed, not repeated. Versions that were deleted are
+    passed over, and those that no longer verify or cannot be served too, with a line in the log.
 
     Raises
     ------
+    VersionError
+        If there is no earlier champion that could be served.
     RegistryError
-        If there is no earlier champion, or MLflow fails.
-    BundleError
-        If the earlier champion no longer verifies, or cannot be served.
+        If MLflow fails.
+    InferenceError
+        If this machine cannot run the earlier champion.
     """
     history = read_history(store)
     cut_off = history.find_cut_off()
     if cut_off is not None and cut_off.action == "rollback" and cut_off.version == history.champion:
         _settle(store, cut_off, "done", number=history.next_number)
         return cut_off.to_note()
-    target = history.find_previous(
-        admit_outside=not (policy or load_policy()).require_gates,
-        among={facts.version for facts in store.versions()},
-    )
-    if target is None:
-        raise RegistryError(f"model {store.name} has no earlier champion to return to; promote a version instead")
-    with tempfile.TemporaryDirectory(prefix="synspect-rollback-") as directory:
-        store.download(target.version, Path(directory))
-        load_servable_bundle(Path(directory))  # a follower would refuse anything else
+    target = _find_servable_before(store, history, policy or load_policy())
     entry = replace(
         target, action="rollback", previous=history.champion, who=who or _current_user(store), when=_now(), gates=""
     )
     return _move_champion(store, history, entry)
+
+
+def _find_servable_before(store: ModelStore, history: History, policy: Policy) -> LogEntry:
+    """Return the promotion to go back to: of the newest version before that a follower would not refuse."""
+    there = {facts.version for facts in store.versions()}
+    damaged = False
+    while (target := history.find_previous(admit_outside=not policy.require_gates, among=there)) is not None:
+        try:
+            with tempfile.TemporaryDirectory(prefix="synspect-rollback-") as directory:
+                store.download(target.version, Path(directory))
+                load_servable_bundle(Path(directory))
+        except BundleError as error:
+            damaged = True
+            log.warning("a rollback passes over version %s: %s", target.version, error)
+            there.discard(target.version)
+        else:
+            return target
+    whole = " that could be served" if damaged else ""
+    raise VersionError(f"model {store.name} has no earlier champion{whole} to return to; promote a version instead")
 
 
 def _move_champion(store: ModelStore, history: History, entry: LogEntry) -> PromotionNote:

@@ -108,7 +108,7 @@ def _load_verified(path: Path, promotion: PromotionNote | None) -> Bundle:
         actual = compute_sha256(path / name)
         if actual != expected:
             raise BundleError(
-                f"{path / name} has sha256 {actual[:12]}, manifest says {expected[:12]}; fetch the bundle again"
+                f"{path / name} has sha256 {actual[:12]}, manifest says {expected[:12]}; use a copy that is whole"
             )
     check_graph_file(path / GENERATOR_NAME, manifest.files[GENERATOR_NAME])
     return Bundle(
@@ -135,13 +135,13 @@ def _check_plain(path: Path) -> None:
         kind = entry.lstat().st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
             what = "a symbolic link" if stat.S_ISLNK(kind) else "no plain file"
-            raise BundleError(f"{entry} is {what}, and a bundle holds plain files only; fetch the bundle again")
+            raise BundleError(f"{entry} is {what}, and a bundle holds plain files only; use a copy that is whole")
 
 
 def _check_names(path: Path, listed: Mapping[str, str]) -> None:
     present = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
     if missing := sorted({*_REQUIRED, *listed} - present):
-        raise BundleError(f"{path} lacks {', '.join(missing)}; fetch the bundle again")
+        raise BundleError(f"{path} lacks {', '.join(missing)}; use a copy that is whole")
     if unlisted := sorted(set(_REQUIRED) - set(listed)):
         raise BundleError(f"{path / MANIFEST_NAME} lists no digest of {', '.join(unlisted)}; release the model again")
     if unexpected := sorted(present - {*listed, MANIFEST_NAME}):

@@ -60,7 +60,7 @@ class ReleasedGenerator:
     def __init__(self, bundle: Bundle, *, require_gpu: bool = False, threads: int | None = None) -> None:
         model = bundle.generator_path.read_bytes()
         if hashlib.sha256(model).hexdigest() != bundle.sha256:
-            raise BundleError(f"{bundle.generator_path} changed after it was verified; fetch the bundle again")
+            raise BundleError(f"{bundle.generator_path} changed after it was verified; use a copy that is whole")
         self.manifest = bundle.manifest
         self.version = bundle.version
         self.sha256 = bundle.sha256

@@ -29,7 +29,7 @@ def check_graph_file(path: Path, sha256: str) -> None:
     """Check the graph in a file that was verified to have this digest; raise `BundleError` with what is wrong."""
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise BundleError(f"{path} changed while it was verified; fetch the bundle again")
+        raise BundleError(f"{path} changed while it was verified; use a copy that is whole")
     check_graph(content, name=str(path))
 
 

@@ -34,6 +34,7 @@ from spect.errors import BundleError, RegistryError, VersionError
 from spect.home import tracking_uri as default_tracking_uri
 
 _EXPERIMENT = "synspect-releases"
+_OF_A_DAMAGED = "release it again, or promote another version"
 _DESCRIPTION = (
     "Generators of synthetic 123I-IMP brain SPECT slices. **Research use only, never for diagnosis.**\n\n"
     "`candidate` is the newest release, `champion` what is served: move it with `synspect registry promote` and "
@@ -165,12 +166,21 @@ class ModelStore:
             mlflow.artifacts.download_artifacts(
                 artifact_uri=f"{location}/{BUNDLE_NAME}", dst_path=str(directory), tracking_uri=self.uri
             )
-        bundle = load_bundle(directory / BUNDLE_NAME)
+        bundle = self._load_downloaded(version, directory / BUNDLE_NAME)
         if bundle.manifest_sha256 != facts.tags.get(MANIFEST_TAG):
             raise BundleError(
-                f"version {version} of {self.name} is not the bundle that was registered; release it again"
+                f"version {version} of {self.name} is not the bundle that was registered; {_OF_A_DAMAGED}"
             )
         return bundle
+
+    def _load_downloaded(self, version: str, path: Path) -> Bundle:
+        """Verify what was downloaded; what is wrong is told of the version, not of a copy that is about to go."""
+        try:
+            return load_bundle(path)
+        except BundleError as error:
+            said = str(error).replace(f"{path}/", "").replace(str(path), "its bundle")
+            what = said.rpartition("; ")[0] or said
+            raise BundleError(f"version {version} of {self.name} is damaged: {what}; {_OF_A_DAMAGED}") from None
 
     def log_files(self, version: str, files: Mapping[str, bytes]) -> None:
         """Keep more files beside a version's bundle, by name; the bundle itself never changes."""

@@ -47,7 +47,9 @@ def test_one_changed_byte_is_refused(copied: Path, name: str) -> None:
     content[len(content) // 2] ^= 1
     (copied / name).write_bytes(content)
 
-    with pytest.raises(BundleError, match=rf"{name} has sha256 \w+, manifest says \w+; fetch") as caught:
+    with pytest.raises(
+        BundleError, match=rf"{name} has sha256 \w+, manifest says \w+; use a copy that is whole"
+    ) as caught:
         load_bundle(copied)
     assert "\n" not in str(caught.value)
 

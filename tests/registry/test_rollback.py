@@ -1,5 +1,6 @@
 """A rollback returns to the champion before, whatever happened to it or to the alias in between."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from registry.promotion import describe_alias, read_history, rollback
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
-from spect.errors import BundleError, RegistryError
+from spect.errors import BundleError, RegistryError, VersionError
 from tests.support.registered import BAD, break_card, describe_champion, promote_version, register
 
 
@@ -91,12 +92,44 @@ def test_rollback_of_a_promotion_repeated_over_a_move_by_hand_returns_to_that_mo
     assert rollback(store).version == by_hand
 
 
-def test_a_rollback_to_a_version_that_no_longer_verifies_leaves_the_champion(store: ModelStore, tmp_path: Path) -> None:
+def test_rollback_passes_over_versions_that_are_damaged_and_says_so(
+    store: ModelStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, third = register(store, tmp_path, 3)
+    for version in (first, second, third):
+        promote_version(store, version)
+    break_card(tmp_path, "# 1\n")
+
+    assert rollback(store).version == first
+
+    assert "a rollback passes over version 2: version 2 of synspect is damaged: card.md has sha256" in caplog.text
+    assert describe_champion(store) == (first, "gates")
+
+
+def test_a_damaged_version_is_told_by_its_number_and_with_what_to_do(store: ModelStore, tmp_path: Path) -> None:
+    (version,) = register(store, tmp_path, 1)
+    break_card(tmp_path, "# 0\n")
+
+    with pytest.raises(BundleError) as caught:
+        store.download(version, tmp_path / "fetched")
+
+    assert re.fullmatch(
+        r"version 1 of synspect is damaged: card\.md has sha256 \w{12}, manifest says \w{12}; "
+        "release it again, or promote another version",
+        str(caught.value),
+    )
+    (card,) = (tmp_path / "mlartifacts").rglob("bundle/card.md")
+    card.unlink()
+    with pytest.raises(BundleError, match=r"^version 1 of synspect is damaged: its bundle lacks card\.md; release it"):
+        store.download(version, tmp_path / "again")
+
+
+def test_a_rollback_that_finds_no_whole_version_leaves_the_champion(store: ModelStore, tmp_path: Path) -> None:
     first, second = register(store, tmp_path, 2)
     promote_version(store, first)
     promote_version(store, second)
     break_card(tmp_path, "# 0\n")
 
-    with pytest.raises(BundleError, match=r"card\.md has sha256"):
+    with pytest.raises(VersionError, match="has no earlier champion that could be served to return to"):
         rollback(store)
     assert describe_champion(store) == (second, "gates")

@@ -9,7 +9,7 @@ from registry.promotion import rollback
 from registry.registration import register_release
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
-from spect.errors import BundleError
+from spect.errors import BundleError, VersionError
 from tests.support.command_line import run_synspect
 from tests.support.registered import describe_champion, make_champion, promote_version
 from tests.support.tiny_bundle import build_tiny_bundle, unbounded_graph
@@ -61,15 +61,16 @@ def test_show_says_what_is_wrong_with_it(store: ModelStore, unservable: tuple[Bu
 
 
 def test_a_champion_that_cannot_be_served_is_replaced_and_not_returned_to(
-    store: ModelStore, unservable: tuple[Bundle, str], tmp_path: Path
+    store: ModelStore, unservable: tuple[Bundle, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundle, words = unservable
     store.set_alias(CHAMPION, store.register_bundle(bundle))
     good = store.register_bundle(build_tiny_bundle(tmp_path / "good"))
     promote_version(store, good)
 
-    with pytest.raises(BundleError, match=words):
+    with pytest.raises(VersionError, match="no earlier champion that could be served"):
         rollback(store)
+    assert f"a rollback passes over version 1: {words}" in caplog.text
 
     assert describe_champion(store) == (good, "gates")
 
