@@ -1,17 +1,25 @@
-"""A bundle opened as it is served: verified, profile read, graph run once for every condition, pair held."""
+"""A bundle opened as it is served: verified, profile read, graph run alone and together, pair held."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from registry.bundle.directory import Bundle, find_pair, load_bundle
 from registry.bundle.generator import ReleasedGenerator
 from registry.bundle.hold import DirectoryHold
-from spect.conditions import CONDITIONS
+from spect.conditions import CONDITIONS, Condition
 from spect.errors import BundleError, InvalidOutputError
 from spect.profile import ReferenceProfile
+from spect.sampling import GeneratorInputs
+from spect.slices import Counts
 
 NO_PROMOTION = "none"  # of a bundle that no registry promoted
+# A slice is the same alone and in a batch within this share of the model range: what the seed rule allows devices.
+BATCH_LIMIT = 1e-4
+_TOGETHER = CONDITIONS[::3]  # one of each level: few, for every worker runs them when it starts
 
 
 @dataclass(frozen=True)
@@ -45,12 +53,12 @@ class ServedModel:
 
 
 def open_model(directory: Path, *, require_gpu: bool = False, threads: int | None = None) -> ServedModel:
-    """Verify a bundle, open it and make one slice of every condition.
+    """Verify a bundle, open it and make one slice of every condition, and three of them together.
 
     Raises
     ------
     BundleError
-        If the bundle or its profile is not whole.
+        If the bundle or its profile is not whole, or its graph mixes the slices of a batch.
     DeviceError
         If a GPU is required and not used.
     InferenceError
@@ -63,9 +71,22 @@ def open_model(directory: Path, *, require_gpu: bool = False, threads: int | Non
     bundle = load_bundle(pair or directory)
     profile = ReferenceProfile.from_json(bundle.profile_path.read_bytes())
     generator = ReleasedGenerator(bundle, require_gpu=require_gpu, threads=threads)
-    for condition in CONDITIONS:
-        generator.generate(condition, seed=0)
+    slices = {condition: generator.generate(condition, seed=0).counts for condition in CONDITIONS}
+    _check_unmixed(generator, {condition: slices[condition] for condition in _TOGETHER})
     return ServedModel(bundle=bundle, generator=generator, profile=profile, hold=hold)
+
+
+def _check_unmixed(generator: ReleasedGenerator, alone: Mapping[Condition, Counts]) -> None:
+    """Raise `BundleError` where a slice is another one in a batch than alone: no seed could repeat what is served."""
+    inputs = GeneratorInputs.concatenate([generator.draw_inputs(condition, seed=0) for condition in alone])
+    difference = np.abs(generator.run(inputs) - np.concatenate(list(alone.values())))
+    share = float(difference.max()) / generator.manifest.max_counts
+    if not share <= BATCH_LIMIT:  # also refuses NaN
+        raise BundleError(
+            f"the generator makes other slices in a batch than alone, by {share:.2g} of the range where "
+            f"{BATCH_LIMIT:g} is allowed, so the bundle cannot be served; export a graph that does not mix the "
+            "slices of a batch"
+        )
 
 
 def load_servable_bundle(directory: Path) -> Bundle:

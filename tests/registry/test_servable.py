@@ -12,17 +12,20 @@ from registry.store.model_store import ModelStore
 from spect.errors import BundleError, VersionError
 from tests.support.command_line import run_synspect
 from tests.support.registered import describe_champion, make_champion, promote_version
-from tests.support.tiny_bundle import build_tiny_bundle, unbounded_graph
+from tests.support.tiny_bundle import build_tiny_bundle, mixing_graph, unbounded_graph
 
 LOUD = "the generator made 1 of 1 slices out of range, so the bundle cannot be served; release another run"
+MIXED = "the generator makes other slices in a batch than alone, by "
 NO_PROFILE = "the reference profile cannot be used: "
 
 
-@pytest.fixture(params=["range", "profile"])
+@pytest.fixture(params=["range", "batch", "profile"])
 def unservable(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Bundle, str]:
     """A bundle whose every byte is as its manifest says, and what is wrong with it all the same."""
     if request.param == "range":
         return build_tiny_bundle(tmp_path / "loud", graph=unbounded_graph()), LOUD
+    if request.param == "batch":
+        return build_tiny_bundle(tmp_path / "mixing", graph=mixing_graph()), MIXED
     return build_tiny_bundle(tmp_path / "blind", profile=b"{}"), NO_PROFILE
 
 
