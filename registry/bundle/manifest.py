@@ -29,6 +29,7 @@ Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 # Nothing that a reader would unpack, import or run.
 _FILE_NAMES = (GENERATOR_NAME, PROFILE_NAME, PANEL_NAME, CARD_NAME)
+_BATCH_SIZE = re.compile("[1-9][0-9]*")
 _FIGURE_NAME = re.compile(r"figures/[a-z0-9][a-z0-9_-]*\.png")
 
 
@@ -87,6 +88,8 @@ class Manifest(_Record):
     @field_validator("parity")
     @classmethod
     def _parity_is_within_its_limit(cls, parity: dict[str, float]) -> dict[str, float]:
+        if not all(_BATCH_SIZE.fullmatch(size) and value >= 0 for size, value in parity.items()):
+            raise ValueError(f"parity must be differences of 0 or more by batch sizes from 1 on, got {parity}")
         worst = max(parity.values(), default=math.nan)
         if not worst <= PARITY_LIMIT:
             raise ValueError(f"parity must be measured and at most {PARITY_LIMIT:g}, got {parity}")
