@@ -22,7 +22,15 @@ from registry.history import INTENT, LOG_PREFIX, OUTCOME, History, LogEntry, Out
 from registry.policy import Policy, load_policy
 from registry.store.facts import CANDIDATE, CHAMPION, GATES_TAG, PROMOTION_TAG
 from registry.store.model_store import ModelStore
-from spect.errors import AdmissionError, BundleError, ConfigurationError, GateError, RegistryError, VersionError
+from spect.errors import (
+    AdmissionError,
+    BundleError,
+    ConfigurationError,
+    GateError,
+    PermissionDeniedError,
+    RegistryError,
+    VersionError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +177,7 @@ def _move_champion(store: ModelStore, history: History, entry: LogEntry) -> Prom
         store.set_alias(CHAMPION, entry.version)
         _check_read_back(store, entry)
         _check_still_champion(store, entry)
-    except _AnotherMovedError:
+    except (_AnotherMovedError, PermissionDeniedError):  # the first writes nothing more, the second could write nothing
         raise
     except RegistryError as error:
         raise RegistryError(

@@ -81,6 +81,10 @@ class AddressError(RegistryError, InputError):
     """An address at which no registry could ever be: another scheme, a directory, a file that is no database."""
 
 
+class PermissionDeniedError(RegistryError):
+    """MLflow refuses the user what was asked, or this machine the address it asked by."""
+
+
 class AdmissionError(RegistryError):
     """A champion that the policy does not admit: set by hand where it requires the gates."""
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spect.errors import AddressError, RegistryError
+from spect.errors import AddressError, PermissionDeniedError, RegistryError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,15 +26,11 @@ _NAME_A_SERVER = "set MLFLOW_TRACKING_URI to the address of an MLflow server"
 _USER = re.compile(r"(?<!sqlite:)(?<!/)//\S*@|(?<![\w/])[^\s/:@]+:(?!//)\S*@|(?<![^\s\"'(])[^\s/\"']+@")
 _QUERY_VALUE = re.compile(r"([?&][^=\s&]+)=[^&\s]*")
 
+_UNAUTHORISED, _FORBIDDEN = "error code 401", "error code 403"
 # In MLflow's words: what went wrong, and what to do where the caller does not know it better.
 _KNOWN = (
     (
-        "error code 401",
-        "it wants a user and a password",
-        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-    ),
-    (
-        "error code 403",
+        _FORBIDDEN,
         "it refuses (403)",
         "ask for the permission, or start it with --allowed-hosts that names this address",
     ),
@@ -79,7 +75,8 @@ def translated_errors(uri: str, *, advice: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, AnswerError, ImportError, OSError, ValueError) as error:
         what, do = _explain(error)
-        raise RegistryError(f"MLflow at {public_uri(uri)} cannot be used: {what}; {do or advice}") from error
+        kind = PermissionDeniedError if _FORBIDDEN in str(error) else RegistryError
+        raise kind(f"MLflow at {public_uri(uri)} cannot be used: {what}; {do or advice}") from error
 
 
 def open_client(uri: str) -> "MlflowClient":
@@ -196,10 +193,24 @@ def _explain(error: BaseException) -> tuple[str, str | None]:
         return "the driver is missing", "pip install psycopg2-binary, and write the address postgresql+psycopg2://..."
     if isinstance(error, ImportError) and error.name:
         return f"the driver {error.name} is missing", "install it, or write one that is installed into the address"
+    if _UNAUTHORISED in text:
+        return _explain_unauthorised()
     for words, what, do in _KNOWN:
         if words in text:
             return what, do
     return _shorten(public_uri(text.splitlines()[0] if text else type(error).__name__)), None
+
+
+def _explain_unauthorised() -> tuple[str, str]:
+    from mlflow.utils.credentials import read_mlflow_creds  # noqa: PLC0415 — MLflow takes seconds to import
+
+    given = read_mlflow_creds().username
+    if not given:
+        return "it wants a user and a password", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    return (
+        f"it does not know the user {given!r} by this password",
+        "mend MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials",
+    )
 
 
 def _shorten(text: str) -> str:

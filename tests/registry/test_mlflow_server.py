@@ -20,7 +20,7 @@ from registry.registration import register_release
 from registry.store.facts import CHAMPION
 from registry.store.model_store import ModelStore
 from registry.version_gates import judge_version
-from spect.errors import RegistryError
+from spect.errors import PermissionDeniedError, RegistryError
 from tests.support.mlflow_server import ADMIN_PASSWORD, running_mlflow_server
 from tests.support.tiny_bundle import build_tiny_bundle
 from tests.support.watched_proxy import Rule, WatchedProxy, watched_proxy, write_certificate
@@ -213,6 +213,10 @@ def test_user_password_and_certificate_are_mlflows_own_settings(
         with pytest.raises(RegistryError, match=r"it wants a user and a password; set MLFLOW_TRACKING_USERNAME"):
             ModelStore(proxy.url, name=name).versions()
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "grace")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wr0ng")
+        with pytest.raises(RegistryError, match=r"does not know the user 'grace' by this password; mend") as caught:
+            ModelStore(proxy.url, name=name).versions()
+        assert "wr0ng" not in str(caught.value)
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret")
 
         store = ModelStore(proxy.url, name=name)
@@ -231,13 +235,33 @@ def test_mlflows_own_users_promote_under_their_names(
     with running_mlflow_server(tmp_path, app="basic-auth") as url:
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
-        with pytest.raises(RegistryError, match="it wants a user and a password"):
+        with pytest.raises(RegistryError, match="it does not know the user 'admin' by this password"):
             ModelStore(url).versions()
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", ADMIN_PASSWORD)
         store = ModelStore(url)
         version = store.register_bundle(tiny_bundle)
 
         assert promote(store, version, report=judge_version(store, version)).who == "admin"
+
+
+def test_a_rollback_by_who_may_only_read_is_refused_and_not_to_be_repeated(
+    server: str, name: str, tmp_path: Path
+) -> None:
+    store = ModelStore(server, name=name)
+    _three_versions(store, tmp_path)
+    promote(store, "2", report=judge_version(store, "2"))
+    with watched_proxy(server) as proxy:
+        through = ModelStore(proxy.url, name=name)
+
+        def forbid() -> None:
+            proxy.host = "mlflow:5050"  # which MLflow answers by 403, as it does a user who may not write
+
+        proxy.rules.append(Rule(path=SET_TAG, body="/intent", when="before", act=forbid))
+        with pytest.raises(PermissionDeniedError, match=r"it refuses \(403\); ask for the permission") as caught:
+            rollback(through)
+
+    assert "repeat" not in str(caught.value)
+    assert _champion(read_history(store)) == ("2", "gates")
 
 
 def test_an_address_the_server_does_not_allow_says_what_to_do(server: str, name: str) -> None:
