@@ -1,13 +1,25 @@
-"""A group of commands in whose help a flag is a name alone: Typer would call each of them `<bool>`."""
+"""A group of commands in whose help and errors Typer's own types do not show.
+
+Typer would call each flag `<bool>`, and begin the refusal of a choice with pydantic's "Value error,".
+"""
 
 from collections.abc import Iterable
 from typing import Any
 
+from typer import BadParameter
 from typer.core import TyperGroup
 
 
 class HelpGroup(TyperGroup):
-    """Shows no type beside what takes no value, in its own help and in that of its commands."""
+    """Shows no type beside what takes no value, in its own help and its commands', and no word of pydantic's."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 — the same
+        """Read the arguments of a command, and run it."""
+        try:
+            return super().invoke(ctx)
+        except BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 — of a class that Typer keeps to itself
         """Return the options of the group itself."""

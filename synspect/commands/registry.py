@@ -14,6 +14,7 @@ from synspect.options import refuse_given
 from synspect.screen import open_screen
 
 if TYPE_CHECKING:
+    from registry.bundle.promotion_note import PromotionNote
     from registry.store.model_store import ModelStore
 
 app = typer.Typer(
@@ -97,7 +98,7 @@ def promote(
     name: Name = DEFAULT_NAME,
     as_json: AsJson = False,
 ) -> None:
-    """Run the gates on a version (a number or candidate) and make it champion if all pass.
+    """Run the gates on a version (a number, candidate or champion) and make it champion if all pass.
 
     Example: synspect registry promote candidate
     """
@@ -123,7 +124,7 @@ def promote(
     if as_json:
         typer.echo(json.dumps({**report.to_dict(), "promotion": note.model_dump()}, indent=2))
     else:
-        how = "by its gates" if note.promotion == "gates" else f"by override: {note.reason}"
+        how = _how(note)
         if override is not None and note.promotion == "gates":
             how += "; the override was not needed, and its reason is not kept"
         open_screen(soft_wrap=True).print(f"version {note.version} is champion {how}")
@@ -139,7 +140,10 @@ def rollback(name: Name = DEFAULT_NAME, as_json: AsJson = False) -> None:
     from registry.store.model_store import ModelStore
 
     note = roll_back(ModelStore(name=name))
-    typer.echo(note.model_dump_json(indent=2) if as_json else f"version {note.version} is champion again")
+    if as_json:
+        typer.echo(note.model_dump_json(indent=2))
+    else:
+        open_screen(soft_wrap=True).print(f"version {note.version} is champion again, {_how(note)}")
 
 
 @app.command()
@@ -220,6 +224,12 @@ def build(
         before = " (it was built before)" if built.was_there else ""
         serve_it = f"serve it with: bentoml serve {built.tag}"
         open_screen(soft_wrap=True).print(f"{built.tag} holds version {built.version}{before}; {serve_it}")
+
+
+def _how(note: "PromotionNote") -> str:
+    if note.promotion == "gates":
+        return "by its gates"
+    return f"by override: {note.reason}" if note.promotion == "override" else f"outside the gates: {note.reason}"
 
 
 def _resolve(store: "ModelStore", version: str) -> str:

@@ -79,7 +79,31 @@ def test_rollback_says_which_version_is_champion_again(registered: str, mlflow_u
     _run("promote", "1")
     _run("promote", "2")
 
-    assert "version 1 is champion again" in _run("rollback").output
+    assert "version 1 is champion again, by its gates" in _run("rollback").output
+
+
+def test_rollback_to_an_overridden_version_says_so_and_why(registered: str, mlflow_uri: str, tmp_path: Path) -> None:
+    register_release(ModelStore(mlflow_uri), build_tiny_bundle(tmp_path / "second", changes=BAD))
+    _run("promote", "2", "--override", "to look at it")
+    _run("promote", "1")
+
+    assert "version 2 is champion again, by override: to look at it" in _run("rollback").output
+
+
+def test_rollback_to_a_version_set_by_hand_says_so(registered: str, mlflow_uri: str, tmp_path: Path) -> None:
+    store = ModelStore(mlflow_uri)
+    store.register_bundle(build_tiny_bundle(tmp_path / "second", card="# 2\n"))
+    store.set_alias("champion", "2")
+    _run("promote", "1")
+
+    assert "version 2 is champion again, outside the gates: the alias was moved" in _run("rollback").output
+
+
+def test_an_alias_that_is_none_is_refused_in_our_words(tmp_path: Path) -> None:
+    ended = _run("follow", "staging", str(tmp_path / "d"))
+
+    assert ended.exit_code == 2
+    assert "Invalid value for 'alias': 'staging' is not one of" in " ".join(ended.error.split())
 
 
 def test_show_tells_the_whole_story_of_a_version(registered: str, mlflow_uri: str, tmp_path: Path) -> None:
@@ -263,7 +287,7 @@ def test_a_name_that_mlflow_could_not_hold_everywhere_is_refused(mlflow_uri: str
         (("promote", "seven"), 2, "model synspect has no version 'seven' at"),
         (("show", "champion"), 2, "alias 'champion' of model synspect is not set"),
         (("promote", "1", "--override", " "), 2, "an override needs a reason of 1 to 500 characters, got 0"),
-        (("rollback",), 1, "model synspect has no earlier champion to return to"),
+        (("rollback",), 2, "model synspect has no earlier champion to return to"),
     ],
 )
 def test_what_does_not_exist_is_named_and_is_the_users_to_mend(
