@@ -148,8 +148,16 @@ class ModelSlot:
         kept = f"; {self._current.version} goes on answering" if self._current else ""
         log.error("bundle refused: %s%s", reason, kept)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing answers because there was nothing to open yet: a follower's first version is on its way."""
+        return self._current is None and self._tried is None
+
     def _refuse_missing(self) -> None:
-        reason = f"{self._directory} holds no bundle; give one with SYNSPECT_BUNDLE_DIR or --bundle"
+        reason = (
+            f"{self._directory} holds no bundle; where no follower fetches one, give one with SYNSPECT_BUNDLE_DIR or "
+            "--bundle"
+        )
         if self._tried is not None:  # there was one: whoever removed it is told, once
             self._refuse(reason)
         elif self._current is None:

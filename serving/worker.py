@@ -93,7 +93,8 @@ class Worker:
         self.monitor.start()
         await asyncio.to_thread(self.slot.refresh)
         if not self.slot.is_ready:
-            log.error("not ready: %s", self.slot.reason)
+            level, why = (logging.INFO, "waits") if self.slot.is_waiting else (logging.ERROR, "not ready")
+            log.log(level, "%s: %s", why, self.slot.reason)
         self._watch = asyncio.create_task(self.slot.watch(self.settings.poll_seconds))
 
     async def stop(self) -> None:

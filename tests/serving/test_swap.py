@@ -40,11 +40,13 @@ def make_slot(directory: Path) -> tuple[ModelSlot, Reloads]:
 def test_an_empty_directory_is_not_ready_until_a_bundle_appears(tmp_path: Path) -> None:
     slot, reloads = make_slot(tmp_path)
     assert not slot.refresh()
+    assert slot.is_waiting
     with pytest.raises(NotReadyError, match="no model is served; the server's log says"):
         slot.current()
     switch(tmp_path, make_pair(tmp_path, "a", version="3"))
     assert slot.refresh()
     assert slot.current().version == "3"
+    assert not slot.is_waiting
     assert reloads.models[0]["promotion"] == "gates"
     assert reloads.results == []
 
