@@ -105,7 +105,7 @@ def _digest_tree(directory: Path) -> str:
 
 
 def _bake_bundle(pair: Path, *, name: str, bundle_directory: Path | None) -> Bundle:
-    note, policy = None, load_policy()
+    policy = load_policy()
     if bundle_directory is not None:
         given = load_bundle(bundle_directory)
         note = given.promotion

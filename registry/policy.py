@@ -117,13 +117,13 @@ def load_policy(path: Path | None = None) -> Policy:
     except ValidationError as error:
         raise ConfigurationError(f"{path} is no policy: {describe_fault(error)}; mend it") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
-        raise ConfigurationError(f"{path} is not YAML: {_describe_fault(error)}; mend the policy") from None
+        raise ConfigurationError(f"{path} is not YAML: {_describe_yaml_fault(error)}; mend the policy") from None
     except OSError as error:
         do = "install synspect again" if path == SHIPPED_POLICY else f"name a policy in {SETTING}, or unset it"
         raise ConfigurationError(f"{path} cannot be read ({error.strerror}); {do}") from None
 
 
-def _describe_fault(error: Exception) -> str:
+def _describe_yaml_fault(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
     return str(error).splitlines()[0]

@@ -173,11 +173,11 @@ def _move_champion(store: ModelStore, history: History, entry: LogEntry) -> Prom
     entry = replace(entry, key=key, number=history.next_number, outcome=None)
     try:
         store.append_log(f"{key}/{INTENT}", entry.intent_json())
-        _check_unmoved(store, entry)
+        _give_up_if_moved(store, entry)
         store.set_alias(CHAMPION, entry.version)
-        _check_read_back(store, entry)
+        _read_back(store, entry)
         _check_still_champion(store, entry)
-    except (_AnotherMovedError, PermissionDeniedError):  # the first writes nothing more, the second could write nothing
+    except (_AnotherMovedError, PermissionDeniedError):  # repeating it would not help
         raise
     except RegistryError as error:
         raise RegistryError(
@@ -190,14 +190,15 @@ class _AnotherMovedError(RegistryError):
     """Somebody else moved the champion at the same time; the log says so already."""
 
 
-def _check_unmoved(store: ModelStore, entry: LogEntry) -> None:
+def _give_up_if_moved(store: ModelStore, entry: LogEntry) -> None:
     """Stop before the alias is set where it is no longer what the decision was made on."""
     found = store.alias_version(CHAMPION)
     if found != entry.previous:
         _give_up(store, entry, f"champion became version {found or 'none'} before it was set")
 
 
-def _check_read_back(store: ModelStore, entry: LogEntry) -> None:
+def _read_back(store: ModelStore, entry: LogEntry) -> None:
+    """Look what the alias became, and append the outcome; give way to another promotion that came in between."""
     history = read_history(store)
     if history.champion != entry.version:
         _give_up(store, entry, f"champion reads version {history.champion} after it was set")

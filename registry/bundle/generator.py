@@ -67,7 +67,7 @@ class ReleasedGenerator:
         self._density = bundle.manifest.density()
         self._scale = bundle.manifest.intensity_scale()
         self._session = _open_session(model, require_gpu=require_gpu, threads=threads)
-        _check_graph(self._session, bundle.manifest)
+        _check_inputs_and_outputs(self._session, bundle.manifest)
         log.info("generator %s runs on %s", self.sha256[:12], self.provider)
 
     @classmethod
@@ -216,7 +216,7 @@ def _open_session(model: bytes, *, require_gpu: bool, threads: int | None) -> on
     return session
 
 
-def _check_graph(session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
+def _check_inputs_and_outputs(session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
     for kind, nodes, expected in (
         ("inputs", session.get_inputs(), manifest.inputs),
         ("outputs", session.get_outputs(), manifest.outputs),
