@@ -86,6 +86,7 @@ def build_app(worker: Worker) -> Starlette:
             SynspectError: _answer_and_count,
             HTTPException: _answer_http_and_count,
             ClientDisconnect: _note_gone,
+            ClientGoneError: _note_gone,
             Exception: answer_unexpected,
         },
     )
@@ -155,7 +156,8 @@ async def post_quantify(request: Request) -> Response:
     worker = _worker(request)
     with worker.hold_upload():
         upload = await receive_upload(request, known=QUANTIFY_FIELDS, deadline_seconds=worker.settings.deadline_seconds)
-        return Response(await worker.measure("quantify", upload), media_type=_JSON)
+        measured = await finish_unless_gone(request, worker.measure("quantify", upload))
+        return Response(measured, media_type=_JSON)
 
 
 async def get_drift(request: Request) -> Response:
@@ -174,7 +176,8 @@ async def post_drift_check(request: Request) -> Response:
     with worker.hold_upload():
         upload = await receive_upload(request, known=CHECK_FIELDS, deadline_seconds=worker.settings.deadline_seconds)
         task = "drift_check" if media_type == _JSON else "drift_picture"
-        return Response(await worker.measure(task, upload, model=model), media_type=media_type)
+        judged = await finish_unless_gone(request, worker.measure(task, upload, model=model))
+        return Response(judged, media_type=media_type)
 
 
 async def get_page(request: Request) -> Response:
@@ -233,7 +236,7 @@ async def _answer_http_and_count(request: Request, error: Exception) -> Response
 
 
 async def _note_gone(request: Request, _error: Exception) -> Response:
-    """Count a client that went away, while its body was read or its slices were made."""
+    """Count a client that went away, while its body was read, its slices made or its upload measured."""
     _worker(request).metrics.count_rejection("abandoned")
     return Response(status_code=_CLIENT_GONE)
 

@@ -3,11 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
 
 from registry.bundle.served_model import ServedModel, open_model
 from serving.access.quota_store import QuotaStore
@@ -24,7 +23,7 @@ from serving.settings import ServiceSettings
 from serving.swap import ModelSlot
 from serving.transport.streamed_answer import Parts, write_parts
 from serving.transport.whole_answer import WholeAnswer, write_answer
-from serving.uploads.measuring_process import MeasuringProcess
+from serving.uploads.measuring_process import MeasuringProcess, Stop
 from serving.uploads.receive import Upload
 from spect.cores import count_cores
 from spect.errors import InvalidOutputError, QuantificationError
@@ -43,8 +42,6 @@ _MAX_UPLOADS = 4  # being received, waiting or measured: each may hold thousands
 _MEASURING_BYTES = 2 * 2**30
 _COPIES = 6
 _PART_SLICES = 16  # finished and written at once: resampled to matrix 256 they take 4 MB, and some copies
-
-Result = TypeVar("Result")
 
 
 class Worker:
@@ -85,7 +82,7 @@ class Worker:
         self._gatherer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gather")
         self._measurer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure")
         self.measuring = MeasuringProcess(memory_bytes=_MEASURING_BYTES + _COPIES * settings.max_upload_bytes)
-        self._uploads = 0
+        self.uploads_held = 0
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -168,23 +165,31 @@ class Worker:
     @contextmanager
     def hold_upload(self) -> Iterator[None]:
         """Hold a place for one upload, from before its body is read; raise `OverloadedError` where none is free."""
-        if self._uploads >= _MAX_UPLOADS:
+        if self.uploads_held >= _MAX_UPLOADS:
             raise OverloadedError("other uploads are being measured; ask again in 5 s", retry_after_seconds=5)
-        self._uploads += 1
+        self.uploads_held += 1
         try:
             yield
         finally:
-            self._uploads -= 1
+            self.uploads_held -= 1
 
     async def measure(self, task: str, upload: Upload, *, model: ServedModel | None = None) -> bytes:
         """Have a task of `serving.uploads.measuring` done, one at a time, in a place that `hold_upload` gave.
 
-        It is given up where it is not done within the deadline, the wait for its turn included.
+        It is given up where it is not done within the deadline, the wait for its turn included. Cancelling the call, as
+        a client that went away does, drops it where it waits, and ends the measuring process where it is measured.
         """
-        ends_at = time.monotonic() + self.settings.deadline_seconds
-        return await self._run(self._measurer, partial(self._measure, task, upload, model, ends_at))
+        ends_at, give_up = time.monotonic() + self.settings.deadline_seconds, Stop()
+        job = self._measurer.submit(self._measure, task, upload, model, ends_at=ends_at, give_up=give_up)
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            if not job.cancel():
+                give_up()
+                await asyncio.gather(asyncio.wrap_future(job), return_exceptions=True)  # at once: its process is gone
+            raise
 
-    def _measure(self, task: str, upload: Upload, model: ServedModel | None, ends_at: float) -> bytes:
+    def _measure(self, task: str, upload: Upload, model: ServedModel | None, *, ends_at: float, give_up: Stop) -> bytes:
         seconds = ends_at - time.monotonic()
         if seconds <= 0:
             raise DeadlineError("other uploads were measured until the time of this one was up; ask again")
@@ -200,10 +205,8 @@ class Worker:
             upload.content,
             b"" if model is None else model.profile_json,
             seconds=seconds,
+            give_up=give_up,
         )
-
-    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     def _watch_drift(self, model: ServedModel) -> None:
         spacing = model.bundle.manifest.pixel_spacing_mm

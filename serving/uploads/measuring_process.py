@@ -14,7 +14,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +30,35 @@ _TAIL = struct.Struct(">?Q")  # whether it was done; bytes of the answer, or of 
 _MEMORY_WORDS = "the uploaded file needs more memory than one upload may take; split it"
 _GRACE_SECONDS = 5.0
 _ROOT = Path(__file__).resolve().parents[2]
+
+
+class Stop:
+    """Ends the job it is given to, from whichever thread calls it, before the job begins or while it runs."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self.is_called = False
+
+    def __call__(self) -> None:
+        """End the child if it is at this job, and let the job begin no more."""
+        with self._lock:
+            self.is_called = True
+            if self._process is not None:
+                self._process.kill()
+
+    @contextmanager
+    def reaching(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
+        """End this child when called; the next job's child is out of reach."""
+        with self._lock:
+            self._process = process
+            if self.is_called:
+                process.kill()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._process = None
 
 
 class MeasuringProcess:
@@ -47,8 +77,16 @@ class MeasuringProcess:
         """Process id of the child, None while there is none."""
         return None if self._process is None else self._process.pid
 
-    def run(self, task: Mapping[str, Any], content: bytes, profile: bytes = b"", *, seconds: float) -> bytes:
-        """Have a task of `serving.uploads.measuring` done; return its answer.
+    def run(
+        self,
+        task: Mapping[str, Any],
+        content: bytes,
+        profile: bytes = b"",
+        *,
+        seconds: float,
+        give_up: Stop | None = None,
+    ) -> bytes:
+        """Have a task of `serving.uploads.measuring` done; return its answer. `give_up`, called, ends it.
 
         Raises
         ------
@@ -57,25 +95,28 @@ class MeasuringProcess:
         DeadlineError
             If it took longer than `seconds`; the child has been ended.
         ServiceError
-            If the child ended by itself, or met an error of its own.
+            If the child ended by itself, met an error of its own, or the job was given up.
         """
         words = json.dumps({**task, "seconds": seconds}).encode()
+        give_up, be_late = give_up or Stop(), Stop()
         with self._lock:
             process = self._find_process()
-            is_late = threading.Event()
-            timer = threading.Timer(seconds, _end, (process, is_late))
+            timer = threading.Timer(seconds, be_late)
             timer.start()
             try:
-                is_done, answer = _exchange(process, words, content, profile)
+                with give_up.reaching(process), be_late.reaching(process):
+                    is_done, answer = _exchange(process, words, content, profile)
             except (OSError, EOFError):
                 self._forget()
-                if is_late.is_set():
+                if be_late.is_called:
                     raise DeadlineError(
                         f"the upload was not measured within {seconds:.0f} s; send fewer slices at a time"
                     ) from None
                 raise ServiceError("the process that measures uploads ended; the next upload starts another") from None
             finally:
                 timer.cancel()
+            if give_up.is_called or be_late.is_called:  # just after its answer: the child may be dying
+                self._forget()
         if is_done:
             return answer
         raise _to_error(json.loads(answer))
@@ -107,11 +148,6 @@ class MeasuringProcess:
                 if pipe is not None:
                     pipe.close()
             self._process = None
-
-
-def _end(process: "subprocess.Popen[bytes]", is_late: threading.Event) -> None:
-    is_late.set()
-    process.kill()
 
 
 def _exchange(process: "subprocess.Popen[bytes]", words: bytes, content: bytes, profile: bytes) -> tuple[bool, bytes]:

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import numpy as np
+import psutil
 import pytest
 
 from serving.uploads.receive import CHECK_FIELDS, QUANTIFY_FIELDS
 from tests.support.api_calls import detail, npz_of, upload
+from tests.support.asgi_call import AsgiCall
 from tests.support.asgi_client import AsgiClient
 from tests.support.drift_samples import draw_slices
+from tests.support.waiting import until
 
 
 def test_uploaded_slices_are_measured(client: AsgiClient) -> None:
@@ -124,6 +127,44 @@ def test_an_upload_that_stalls_gives_its_place_back(open_client) -> None:
         response = hasty.post("/v1/quantify", content=stalling(), headers=form)
         assert response.status_code == 504
         assert "took longer" in detail(response)
+
+
+def form_of(content: bytes) -> bytes:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    return head + content + b"\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize("path", ["/v1/quantify", "/v1/drift/check"])
+def test_an_upload_whose_client_hung_up_is_measured_no_further_and_frees_its_place(
+    client: AsgiClient, path: str
+) -> None:
+    worker = client.app.state.worker
+    one = draw_slices(1, np.random.default_rng(0)).astype(np.float32)
+    assert upload(client, npz_of(counts=one)).status_code == 200
+    busy = worker.measuring.pid
+    labels = {"level": np.full(4096, "COR"), "pattern": np.full(4096, "normal")}
+    body = form_of(npz_of(counts=np.tile(one, (4096, 1, 1)), **labels))  # many seconds of measuring
+
+    async def hang_up_four() -> None:
+        async with AsyncExitStack() as opened:
+            calls = []
+            for _ in range(4):
+                call = AsgiCall(client.app, path, body, content_type="multipart/form-data; boundary=x")
+                calls.append(await opened.enter_async_context(call))
+            await until(lambda: worker.uploads_held == 4)
+            await asyncio.sleep(1)  # one is measured, three wait
+            for call in calls:
+                call.hang_up()
+            async with asyncio.timeout(5):
+                for call in calls:
+                    await call.finish()
+
+    client._run(hang_up_four())
+
+    assert worker.uploads_held == 0
+    assert not psutil.pid_exists(busy)
+    assert 'synspect_rejected_requests_total{reason="abandoned"} 4.0' in client.get("/metrics").text
+    assert upload(client, npz_of(counts=one)).status_code == 200
 
 
 def test_an_upload_above_the_limit_is_413(open_client) -> None:

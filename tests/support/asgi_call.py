@@ -7,11 +7,13 @@ from starlette.types import ASGIApp, Message
 
 
 class AsgiCall:
-    """A POST with a JSON body; at most `window` chunks of the answer lie unread, as in a connection's buffer."""
+    """A POST, of JSON if not said; at most `window` chunks of the answer lie unread, as in a connection's buffer."""
 
-    def __init__(self, app: ASGIApp, path: str, body: bytes, *, window: int = 1) -> None:
+    def __init__(
+        self, app: ASGIApp, path: str, body: bytes, *, window: int = 1, content_type: str = "application/json"
+    ) -> None:
         self._app, self._body = app, body
-        self._scope = _scope(path)
+        self._scope = _scope(path, content_type)
         self._messages: asyncio.Queue[Message] = asyncio.Queue(window)
         self._gone = asyncio.Event()
         self._is_asked = False
@@ -61,7 +63,7 @@ class AsgiCall:
         return {"type": "http.disconnect"}
 
 
-def _scope(path: str) -> dict[str, Any]:
+def _scope(path: str, content_type: str) -> dict[str, Any]:
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -72,7 +74,7 @@ def _scope(path: str) -> dict[str, Any]:
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"content-type", b"application/json"), (b"host", b"127.0.0.1")],
+        "headers": [(b"content-type", content_type.encode()), (b"host", b"127.0.0.1")],
         "client": ("127.0.0.1", 50000),
         "server": ("127.0.0.1", 3000),
     }
