@@ -1,8 +1,8 @@
 """The endpoints: each takes a request apart, asks the worker, and names what it answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Set
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence, Set
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -36,7 +36,7 @@ from serving.transport.security_headers import SecurityHeaders
 from serving.transport.streamed_answer import StreamedAnswer
 from serving.transport.timing import ClientGoneError, RequestTimes, finish_unless_gone
 from serving.transport.whole_answer import WholeResponse
-from serving.uploads.receive import CHECK_FIELDS, QUANTIFY_FIELDS, receive_upload
+from serving.uploads.receive import CHECK_FIELDS, QUANTIFY_FIELDS, ReceivedUpload, receive_upload
 from serving.worker import Worker
 from spect.errors import RequestError, SynspectError
 from spect.formats.writer import FORMATS
@@ -155,9 +155,9 @@ async def post_quantify(request: Request) -> Response:
     """Measure uploaded slices."""
     worker = _worker(request)
     with worker.hold_upload():
-        upload = await receive_upload(request, known=QUANTIFY_FIELDS, deadline_seconds=worker.settings.deadline_seconds)
-        measured = await finish_unless_gone(request, worker.measure("quantify", upload))
-        return Response(measured, media_type=_JSON)
+        async with _receive_upload(request, QUANTIFY_FIELDS) as upload:
+            measured = await finish_unless_gone(request, worker.measure("quantify", upload))
+    return Response(measured, media_type=_JSON)
 
 
 async def get_drift(request: Request) -> Response:
@@ -173,11 +173,15 @@ async def post_drift_check(request: Request) -> Response:
     worker = _worker(request)
     media_type = choose_media_type(request.headers.get("accept"), (_JSON, _PNG))
     model = worker.slot.current()
+    task = "drift_check" if media_type == _JSON else "drift_picture"
     with worker.hold_upload():
-        upload = await receive_upload(request, known=CHECK_FIELDS, deadline_seconds=worker.settings.deadline_seconds)
-        task = "drift_check" if media_type == _JSON else "drift_picture"
-        judged = await finish_unless_gone(request, worker.measure(task, upload, model=model))
-        return Response(judged, media_type=media_type)
+        async with _receive_upload(request, CHECK_FIELDS) as upload:
+            judged = await finish_unless_gone(request, worker.measure(task, upload, model=model))
+    return Response(judged, media_type=media_type)
+
+
+def _receive_upload(request: Request, known: Sequence[str]) -> AbstractAsyncContextManager[ReceivedUpload]:
+    return receive_upload(request, known=known, deadline_seconds=_worker(request).settings.deadline_seconds)
 
 
 async def get_page(request: Request) -> Response:

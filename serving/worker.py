@@ -24,7 +24,7 @@ from serving.swap import ModelSlot
 from serving.transport.streamed_answer import Parts, write_parts
 from serving.transport.whole_answer import WholeAnswer, write_answer
 from serving.uploads.measuring_process import MeasuringProcess, Stop
-from serving.uploads.receive import Upload
+from serving.uploads.receive import ReceivedUpload
 from spect.cores import count_cores
 from spect.errors import InvalidOutputError, QuantificationError
 from spect.finishing import finish_batch
@@ -173,7 +173,7 @@ class Worker:
         finally:
             self.uploads_held -= 1
 
-    async def measure(self, task: str, upload: Upload, *, model: ServedModel | None = None) -> bytes:
+    async def measure(self, task: str, upload: ReceivedUpload, *, model: ServedModel | None = None) -> bytes:
         """Have a task of `serving.uploads.measuring` done, one at a time, in a place that `hold_upload` gave.
 
         It is given up where it is not done within the deadline, the wait for its turn included. Cancelling the call, as
@@ -189,7 +189,9 @@ class Worker:
                 await asyncio.gather(asyncio.wrap_future(job), return_exceptions=True)  # at once: its process is gone
             raise
 
-    def _measure(self, task: str, upload: Upload, model: ServedModel | None, *, ends_at: float, give_up: Stop) -> bytes:
+    def _measure(
+        self, task: str, upload: ReceivedUpload, model: ServedModel | None, *, ends_at: float, give_up: Stop
+    ) -> bytes:
         seconds = ends_at - time.monotonic()
         if seconds <= 0:
             raise DeadlineError("other uploads were measured until the time of this one was up; ask again")
@@ -202,7 +204,8 @@ class Worker:
                 "fields": upload.fields,
                 **about,
             },
-            upload.content,
+            upload.file,
+            upload.size,
             b"" if model is None else model.profile_json,
             seconds=seconds,
             give_up=give_up,

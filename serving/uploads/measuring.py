@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from serving.drift.answers import DriftCheckAnswer
 from serving.uploads.quantify_answer import QuantifyAnswer, list_quantities
-from serving.uploads.receive import Upload
-from serving.uploads.slices import read_upload, to_scan_set
+from serving.uploads.slices import Upload, read_upload, to_scan_set
 from spect.profile import ReferenceProfile
 from spect.quantify import quantify
 from spect.scan_check import check_scans

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from serving.problems import KINDS, DeadlineError, find_kind
 from spect.errors import FormatError, ServiceError, SynspectError
@@ -29,6 +30,7 @@ _HEAD = struct.Struct(">QQQ")  # bytes of the task, of the file, of the profile
 _TAIL = struct.Struct(">?Q")  # whether it was done; bytes of the answer, or of what was wrong
 _MEMORY_WORDS = "the uploaded file needs more memory than one upload may take; split it"
 _GRACE_SECONDS = 5.0
+_PIECE_BYTES = 2**20  # of an upload on its way from the disk to the child
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -80,13 +82,16 @@ class MeasuringProcess:
     def run(
         self,
         task: Mapping[str, Any],
-        content: bytes,
+        file: BinaryIO,
+        size: int,
         profile: bytes = b"",
         *,
         seconds: float,
         give_up: Stop | None = None,
     ) -> bytes:
         """Have a task of `serving.uploads.measuring` done; return its answer. `give_up`, called, ends it.
+
+        The `size` bytes of the uploaded file are read as they are handed over, a mebibyte at a time.
 
         Raises
         ------
@@ -105,7 +110,7 @@ class MeasuringProcess:
             timer.start()
             try:
                 with give_up.reaching(process), be_late.reaching(process):
-                    is_done, answer = _exchange(process, words, content, profile)
+                    is_done, answer = _exchange(process, words, (file, size), profile)
             except (OSError, EOFError):
                 self._forget()
                 if be_late.is_called:
@@ -150,11 +155,16 @@ class MeasuringProcess:
             self._process = None
 
 
-def _exchange(process: "subprocess.Popen[bytes]", words: bytes, content: bytes, profile: bytes) -> tuple[bool, bytes]:
+def _exchange(
+    process: "subprocess.Popen[bytes]", words: bytes, upload: tuple[BinaryIO, int], profile: bytes
+) -> tuple[bool, bytes]:
     if process.stdin is None or process.stdout is None:
         raise EOFError
-    for part in (_HEAD.pack(len(words), len(content), len(profile)), words, content, profile):
-        process.stdin.write(part)
+    file, size = upload
+    process.stdin.write(_HEAD.pack(len(words), size, len(profile)) + words)
+    file.seek(0)
+    shutil.copyfileobj(file, process.stdin, _PIECE_BYTES)
+    process.stdin.write(profile)
     process.stdin.flush()
     is_done, length = _TAIL.unpack(_read_exactly(process.stdout, _TAIL.size))
     return is_done, _read_exactly(process.stdout, length)

@@ -1,9 +1,10 @@
-"""Receive an uploaded file: multipart in, its bytes and the fields of its form out; looks into no file."""
+"""Receive an uploaded file: multipart in, the file on disk and the fields of its form out; looks into no file."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -21,16 +22,20 @@ _MAX_FIELDS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
-    """The bytes of a file, and the pixel spacing if the form says one."""
+class ReceivedUpload:
+    """A file on disk (a short one in memory), the pixel spacing if the form says one, and the form's fields."""
 
-    content: bytes
+    file: BinaryIO
+    size: int
     pixel_spacing_mm: float | None
     fields: dict[str, str]
 
 
-async def receive_upload(request: Request, *, known: Sequence[str], deadline_seconds: float) -> Upload:
-    """Read the form: the file, and fields of known names.
+@asynccontextmanager
+async def receive_upload(
+    request: Request, *, known: Sequence[str], deadline_seconds: float
+) -> AsyncIterator[ReceivedUpload]:
+    """Read the form: the file, which leaving the context deletes, and fields of known names.
 
     Raises
     ------
@@ -48,37 +53,38 @@ async def receive_upload(request: Request, *, known: Sequence[str], deadline_sec
         raise UnsupportedMediaTypeError(
             f"the body is {media_type or 'of no media type'}; send multipart/form-data with a field {FIELD!r}"
         )
+    form = await _read_form(request, deadline_seconds)
+    try:
+        yield _parse_form(form, known)
+    finally:
+        await form.close()
+
+
+async def _read_form(request: Request, deadline_seconds: float) -> FormData:
     try:
         async with asyncio.timeout(deadline_seconds):
-            return await _read_form(request, known)
+            return await request.form(max_files=1, max_fields=_MAX_FIELDS)
     except TimeoutError:
         raise DeadlineError(f"the upload took longer than {deadline_seconds:g} s; send less at a time") from None
-
-
-async def _read_form(request: Request, known: Sequence[str]) -> Upload:
-    async with _open_form(request) as form:
-        upload = form.get(FIELD)
-        if not isinstance(upload, UploadFile):
-            named = ", ".join(repr(name[:40]) for name in form) or "no field"
-            raise MalformedRequestError(f"the form holds {named}; send the slices as a file in the field {FIELD!r}")
-        _check_names([name for name, _ in form.multi_items()], (FIELD, *known))
-        fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        content = await upload.read()
-    return Upload(content=content, pixel_spacing_mm=_parse_spacing(fields.get(SPACING_FIELD)), fields=fields)
-
-
-@asynccontextmanager
-async def _open_form(request: Request) -> AsyncIterator[FormData]:
-    try:
-        form = await request.form(max_files=1, max_fields=_MAX_FIELDS)
     except HTTPException:  # whose words are the parser's
         raise MalformedRequestError(
             f"the body is no whole form of one file and at most {_MAX_FIELDS} fields; send multipart/form-data anew"
         ) from None
-    try:
-        yield form
-    finally:
-        await form.close()
+
+
+def _parse_form(form: FormData, known: Sequence[str]) -> ReceivedUpload:
+    upload = form.get(FIELD)
+    if not isinstance(upload, UploadFile):
+        named = ", ".join(repr(name[:40]) for name in form) or "no field"
+        raise MalformedRequestError(f"the form holds {named}; send the slices as a file in the field {FIELD!r}")
+    _check_names([name for name, _ in form.multi_items()], (FIELD, *known))
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    return ReceivedUpload(
+        file=upload.file,
+        size=upload.size or 0,
+        pixel_spacing_mm=_parse_spacing(fields.get(SPACING_FIELD)),
+        fields=fields,
+    )
 
 
 def _check_names(names: Sequence[str], known: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.settings import MAX_SLICES
-from serving.uploads.receive import Upload
 from spect.drift import Comparability
 from spect.errors import RequestError, SlicesError
 from spect.formats.parsed import ParsedSlices, Words
@@ -14,6 +13,15 @@ from spect.scan_check import ScanSet
 from spect.slices import FIELD_MM
 
 _NAME = "the uploaded file"  # never the client's own name for it: that may be a patient's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """The bytes of a file, the pixel spacing if the form says one, and the form's fields."""
+
+    content: bytes
+    pixel_spacing_mm: float | None
+    fields: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

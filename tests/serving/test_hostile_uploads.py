@@ -1,12 +1,15 @@
 """Files and forms made to harm: each is refused in words, quickly, and leaves the service as it was."""
 
+import asyncio
 import io
 import struct
+import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 
+import httpx
 import numpy as np
 import pydicom
 import pytest
@@ -138,6 +141,35 @@ def test_a_file_beyond_the_limit_is_413(client: AsgiClient) -> None:
     response = upload(client, bytes(LIMIT + 1))
     assert response.status_code == 413
     assert f"at most {LIMIT}" in response.json()["detail"]
+
+
+def test_four_long_uploads_at_once_take_little_memory_of_the_worker(open_client) -> None:
+    client = open_client()
+    upload(client, b"")  # what imports and the first upload take once
+    size, piece = 32 * MIB, bytes(64 * 2**10)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nPK\x03\x04'
+        for _ in range(size // len(piece)):
+            yield piece
+        yield b"\r\n--x--\r\n"
+
+    async def four() -> list[httpx.Response]:
+        form = {"Content-Type": "multipart/form-data; boundary=x"}
+        return await asyncio.gather(
+            *(client._http.request("POST", "/v1/quantify", content=body(), headers=form) for _ in "four")
+        )
+
+    tracemalloc.start()
+    try:
+        answers = client._run(four())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [answer.json()["detail"].split(";")[0] for answer in answers] == [
+        "the uploaded file is not a whole npz file"
+    ] * 4
+    assert peak < 12 * MIB  # 128 come in
 
 
 def form(*parts: tuple[bytes, bytes]) -> tuple[bytes, dict[str, str]]:

@@ -38,7 +38,11 @@ def upload() -> bytes:
 
 
 def measured(process: MeasuringProcess, content: bytes, *, seconds: float = 60) -> int:
-    return len(json.loads(process.run(QUANTIFY, content, seconds=seconds))["slices"])
+    return len(json.loads(run(process, content, seconds=seconds))["slices"])
+
+
+def run(process: MeasuringProcess, content: bytes, *, seconds: float = 60, **changes: int) -> bytes:
+    return process.run({**QUANTIFY, **changes}, io.BytesIO(content), len(content), seconds=seconds)
 
 
 def test_one_process_measures_one_upload_after_the_other(measuring: MeasuringProcess, upload: bytes) -> None:
@@ -50,9 +54,9 @@ def test_one_process_measures_one_upload_after_the_other(measuring: MeasuringPro
 
 def test_what_is_wrong_with_an_upload_comes_back_as_the_same_error(measuring: MeasuringProcess) -> None:
     with pytest.raises(FormatError, match="the uploaded file is not a file of slices"):
-        measuring.run(QUANTIFY, b"nothing of the kind", seconds=60)
+        run(measuring, b"nothing of the kind")
     with pytest.raises(SlicesError, match="slice 0: no brain outline"):
-        measuring.run(QUANTIFY, npy_of(np.zeros((1, 64, 64), np.float32)), seconds=60)
+        run(measuring, npy_of(np.zeros((1, 64, 64), np.float32)))
 
 
 def test_an_upload_that_takes_too_long_frees_its_place_and_the_next_is_measured(
@@ -62,7 +66,7 @@ def test_an_upload_that_takes_too_long_frees_its_place_and_the_next_is_measured(
     late = measuring.pid
     many = npy_of(np.tile(draw_slices(1, np.random.default_rng(0)).astype(np.float32), (2000, 1, 1)))
     with pytest.raises(DeadlineError, match="not measured within 0 s; send fewer slices"):
-        measuring.run(QUANTIFY, many, seconds=0.2)
+        run(measuring, many, seconds=0.2)
     assert not psutil.pid_exists(late or 0)
     assert measured(measuring, upload) == 2
     assert measuring.pid != late
@@ -84,7 +88,7 @@ def test_a_file_that_inflates_beyond_the_memory_of_the_process_is_refused(upload
     assert len(bomb) < 6 * 2**20
     with closing(MeasuringProcess(memory_bytes=GIB)) as small:
         with pytest.raises(FormatError, match="needs more memory than one upload may take"):
-            small.run({**QUANTIFY, "max_bytes": 4 * GIB}, bomb, seconds=60)
+            run(small, bomb, max_bytes=4 * GIB)
         assert measured(small, upload) == 2
 
 
