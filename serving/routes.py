@@ -117,7 +117,13 @@ async def _serve_order(worker: Worker, model: ServedModel, order: Order, name: s
     batch = await worker.make(model, order)
     answer = await worker.encode(model, order, name, batch)
     worker.deliver(order, batch)
-    return WholeResponse(answer, media_type=FORMATS[name].media_type, headers=_describe_slices(model, order, name))
+    return WholeResponse(
+        answer,
+        media_type=FORMATS[name].media_type,
+        headers=_describe_slices(model, order, name),
+        most_seconds=worker.settings.stream_seconds,
+        on_cut_off=worker.metrics.count_incomplete_answer,
+    )
 
 
 def _stream_order(worker: Worker, model: ServedModel, order: Order, name: str) -> Response:

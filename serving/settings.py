@@ -44,7 +44,7 @@ class ServiceSettings(BaseSettings):
         A request is given up where its slices (those of a long answer: the next of them) are not made by then, and a
         connection is closed where its client lets this pass without sending its request or reading on.
     stream_seconds
-        The longest that an answer of more than 512 slices takes in all.
+        The longest that an answer of more than 512 slices takes in all, and that sending a shorter one takes.
     drift_sample_every, drift_window_slices, drift_cpu_share
         One slice in this many is measured for drift; slices of a window; the share of a core for measuring.
     state_dir

@@ -7,7 +7,9 @@ has gone is given up. What grows long lies in a file without a name: a reader th
 import asyncio
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+import io
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from tempfile import TemporaryFile
@@ -16,11 +18,14 @@ from typing import IO
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from serving.problems import DeadlineError
+from serving.problems import DeadlineError, find_kind
+from serving.transport.streamed_answer import IncompleteAnswerError
+
+log = logging.getLogger(__name__)
 
 _MEMORY_BYTES = 8 * 2**20  # 128 slices of matrix 128: what is longer goes to the file
 _TURN_BYTES = 2**20
-_PIECE_BYTES = 2**20  # handed to the connection at once
+PIECE_BYTES = 2**20  # handed to the connection at once; the slowest reader let on takes half an hour to each
 
 
 class WholeAnswer:
@@ -32,6 +37,7 @@ class WholeAnswer:
         self._file: IO[bytes] | None = None  # holds all of it as soon as it grows long
         self._sha256 = hashlib.sha256()
         self.length = 0
+        self.is_closed = False
 
     def write_some(self) -> bool:
         """Write a turn's worth; return whether that was the last of it."""
@@ -58,22 +64,18 @@ class WholeAnswer:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether `content` is there, and no file to be read."""
+        """Whether all of it lies in memory, and no file is to be read."""
         return self._file is None
 
-    @property
-    def content(self) -> bytes:
-        """All of the bytes of an answer that is short enough to lie in memory."""
-        return b"".join(self._held)
-
     def read_pieces(self) -> Iterator[bytes]:
-        """Yield the bytes of the file from the first on; each waits for the disk."""
-        assert self._file is not None, "a short answer lies in memory"  # noqa: S101
-        self._file.seek(0)
-        return iter(partial(self._file.read, _PIECE_BYTES), b"")
+        """Yield the bytes from the first on, at most a mebibyte at a time; each may wait for the disk."""
+        file = self._file or io.BytesIO(b"".join(self._held))
+        file.seek(0)
+        return iter(partial(file.read, PIECE_BYTES), b"")
 
     def close(self) -> None:
         """Let go of the bytes."""
+        self.is_closed = True
         self._held.clear()
         if self._file is not None:
             self._file.close()
@@ -101,26 +103,49 @@ async def write_answer(chunks: Iterator[bytes], *, pool: Executor, deadline_seco
 
 
 class WholeResponse(Response):
-    """Sends an answer that is there as a whole, piece by piece, as fast as it is read."""
+    """Sends an answer that is there as a whole, piece by piece, as fast as it is read.
 
-    def __init__(self, answer: WholeAnswer, *, media_type: str, headers: Mapping[str, str]) -> None:
+    Parameters
+    ----------
+    most_seconds
+        The answer is cut off where it is not read by then: it takes room on the disk for as long as it is sent.
+    on_cut_off
+        Is told why an answer was cut off: a name of the problem table.
+    """
+
+    def __init__(
+        self,
+        answer: WholeAnswer,
+        *,
+        media_type: str,
+        headers: Mapping[str, str],
+        most_seconds: float,
+        on_cut_off: Callable[[str], None],
+    ) -> None:
         self._answer = answer
+        self._most_seconds, self._on_cut_off = most_seconds, on_cut_off
         super().__init__(media_type=media_type, headers={**headers, "Content-Digest": answer.digest})
         self.headers["content-length"] = str(answer.length)
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send the answer, and let go of it."""
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            if self._answer.is_in_memory:  # in one message: each costs a tenth of a millisecond on its way out
-                await send({"type": "http.response.body", "body": self._answer.content})
-            else:
-                await self._send_file(send)
+            async with asyncio.timeout(self._most_seconds):
+                await self._send(send)
+        except TimeoutError:
+            late = DeadlineError(f"it was not read within {self._most_seconds:g} s; ask for fewer slices at a time")
+            log.warning("an answer was cut off: %s", late)
+            self._on_cut_off(find_kind(late).name)
+            raise IncompleteAnswerError("the answer was cut off after its first bytes") from None
         finally:
             self._answer.close()
 
-    async def _send_file(self, send: Send) -> None:
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         pieces = self._answer.read_pieces()
+        if self._answer.length <= PIECE_BYTES:  # in one message: each costs a tenth of a millisecond on its way out
+            await send({"type": "http.response.body", "body": next(pieces, b"")})
+            return
         while piece := await asyncio.to_thread(next, pieces, b""):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -15,6 +15,7 @@ import pytest
 
 from registry.bundle.directory import Bundle
 from serving.problems import DeadlineError
+from serving.transport.streamed_answer import IncompleteAnswerError
 from serving.transport.whole_answer import WholeAnswer, WholeResponse, write_answer
 from spect.formats.whole import count_most
 from tests.support.api_calls import ASKED, detail, post
@@ -31,6 +32,13 @@ def run_write(chunks: Iterator[bytes], *, deadline_seconds: float = 60.0) -> Who
         return asyncio.run(write_answer(chunks, pool=pool, deadline_seconds=deadline_seconds))
 
 
+def sent(answer: WholeAnswer, *, seconds: float = 60.0, told: list[str] | None = None) -> WholeResponse:
+    """Build the response of an answer; `told` hears why it was cut off."""
+    told = [] if told is None else told
+    headers = {"X-Pinned": "yes"}
+    return WholeResponse(answer, media_type="text/plain", headers=headers, most_seconds=seconds, on_cut_off=told.append)
+
+
 @pytest.mark.parametrize("sizes", [[], [10], [3 * MIB], [MIB // 2] * 30])
 def test_what_was_written_is_sent_in_pieces_with_its_digest_and_length(sizes: list[int]) -> None:
     chunks = [bytes([number]) * size for number, size in enumerate(sizes)]
@@ -39,7 +47,7 @@ def test_what_was_written_is_sent_in_pieces_with_its_digest_and_length(sizes: li
     assert answer.is_in_memory == (len(content) <= 8 * MIB)
 
     async def send() -> tuple[int, dict[str, str], bytes]:
-        response = WholeResponse(answer, media_type="text/plain", headers={"X-Pinned": "yes"})
+        response = sent(answer)
         async with AsgiCall(response, "/", b"") as call:
             return await call.read_to_the_end()
 
@@ -48,6 +56,23 @@ def test_what_was_written_is_sent_in_pieces_with_its_digest_and_length(sizes: li
     assert headers["content-length"] == str(len(content))
     assert headers["content-digest"] == f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
     assert headers["x-pinned"] == "yes"
+
+
+@pytest.mark.parametrize("mebibytes", [3, 20], ids=["in memory", "in a file"])
+def test_a_whole_answer_that_is_not_read_in_time_is_cut_off_and_let_go(mebibytes: int) -> None:
+    answer = run_write(iter([bytes(MIB)] * mebibytes))
+    told: list[str] = []
+
+    async def read_one_piece() -> None:
+        async with AsgiCall(sent(answer, seconds=0.3, told=told), "/", b"") as call:
+            assert (await call.read())["status"] == 200
+            assert (await call.read())["more_body"]
+            with pytest.raises(IncompleteAnswerError):
+                await asyncio.wait_for(call.end_unread(), 10)
+
+    asyncio.run(read_one_piece())
+    assert told == ["deadline"]
+    assert answer.is_closed
 
 
 def test_a_small_answer_has_its_turn_between_the_turns_of_a_large_one() -> None:

@@ -55,6 +55,11 @@ class AsgiCall:
             reading.cancel()
         self._task.result()
 
+    async def end_unread(self) -> None:
+        """Read nothing more and wait for the application to end, raising what it raises."""
+        assert self._task is not None
+        await self._task
+
     async def _receive(self) -> Message:
         if not self._is_asked:
             self._is_asked = True
