@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from serving.metrics import ROUTE_STATUSES
+from serving.openapi.examples import SLICES, describe_example
 from serving.problems import HTTP_REASONS, KINDS, MEDIA_TYPE, problem_type
 from spect.formats.npz import NOTICE
 from spect.formats.writer import FORMATS, PNG_SINGLE
@@ -11,9 +12,7 @@ from spect.formats.writer import FORMATS, PNG_SINGLE
 Json = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{model}"
-# A method that a path does not know is no operation of it, and nobody reads the answer to who went away.
-NOT_DESCRIBED = frozenset({405, 499})
-_TRY_LATER = frozenset({429, 503})
+NOT_DESCRIBED = frozenset({499})  # nobody reads the answer to who went away
 
 # Status: when it is answered, and what an answer's detail may say.
 _WHEN = {
@@ -27,6 +26,10 @@ _WHEN = {
     ),
     403: ("who asks is not served without a token", "only this machine is served while no token is set; set ..."),
     404: ("nothing is served there", "nothing is served at /page/other.js; see /docs"),
+    405: (
+        "the path is not served by this method; Allow names those it is",
+        "PUT is not served at /v1/slices; use POST",
+    ),
     406: ("nothing that Accept names can be written", "Accept is 'text/html'; slices can be sent as application/x-npz"),
     413: ("the body is too long", "the body has 70000 bytes, this route reads at most 65536; send less at a time"),
     415: ("the route does not read this media type", "the body is text/plain; send JSON with Content-Type: ..."),
@@ -96,7 +99,14 @@ _SLICES_HEADERS = {
     ),
 }
 _RETRY_AFTER = {"Retry-After": ("seconds to wait before asking again", {"type": "integer", "minimum": 1}, True)}
+_ALLOW = {"Allow": ("the methods that the path is served by", {"type": "string"}, True)}
 _CHALLENGE = {"WWW-Authenticate": ("the scheme that is asked for", {"type": "string", "pattern": "^Bearer"}, True)}
+_FURTHER: dict[int, dict[str, tuple[str, Json, bool]]] = {
+    401: _CHALLENGE,
+    405: _ALLOW,
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
+}
 
 
 def describe_problems(route: str, *further: int) -> Json:
@@ -110,8 +120,7 @@ def _problem(status: int) -> Json:
     title = HTTPStatus(status).phrase
     example = {"type": problem_type(_names(status)[0]), "title": title, "status": status, "detail": detail}
     content = {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}, "example": example}}
-    headers = _RETRY_AFTER if status in _TRY_LATER else _CHALLENGE if status == HTTPStatus.UNAUTHORIZED else {}
-    return {"description": when, "content": content, "headers": _headers(_NOTICE_HEADER | headers)}
+    return {"description": when, "content": content, "headers": _headers(_NOTICE_HEADER | _FURTHER.get(status, {}))}
 
 
 def _names(status: int) -> list[str]:
@@ -131,7 +140,7 @@ def problem_schema() -> Json:
         "properties": {
             "type": {"type": "string", "enum": [problem_type(name) for name in names]},
             "title": {"type": "string"},
-            "status": {"type": "integer", "enum": [*sorted(_WHEN), 405]},
+            "status": {"type": "integer", "enum": sorted(_WHEN)},
             "detail": {"type": "string", "minLength": 1, "description": "what was wrong, what was got, what to do"},
         },
     }
@@ -143,13 +152,15 @@ def slices_answer() -> Json:
         known.media_type: {"schema": {"type": "string", "format": "binary", "description": _FORMAT_WORDS[name]}}
         for name, known in FORMATS.items()
     }
-    content[FORMATS["json"].media_type] = {"schema": _SLICES_JSON}
+    content[FORMATS["json"].media_type] = {"schema": _SLICES_JSON, **describe_example(SLICES)}
     return {"description": "the slices", "headers": _headers(_SLICES_HEADERS), "content": content}
 
 
 def model_answer(model: str) -> Json:
     """Describe an answer whose body is one of our schemas."""
-    return plain_answer("application/json", {"$ref": REFERENCE.format(model=model)})
+    answer = plain_answer("application/json", {"$ref": REFERENCE.format(model=model)})
+    answer["content"]["application/json"] |= describe_example(model)
+    return answer
 
 
 def plain_answer(media_type: str, schema: Json) -> Json:

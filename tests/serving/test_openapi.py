@@ -1,16 +1,20 @@
 """The description of the API holds what the service's own tables hold: it cannot tell another story than they do."""
 
 import json
+from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
 from serving.encode import FORMATS
 from serving.metrics import OTHER_ROUTE, ROUTE_STATUSES
+from serving.openapi import examples as examples_module
 from serving.openapi.answers import NOT_DESCRIBED
 from serving.openapi.document import build_openapi
 from serving.problems import HTTP_REASONS, KINDS, MEDIA_TYPE, problem_type
 from serving.schemas import parse_order
 from tests.support.asgi_client import AsgiClient
+from tests.support.record_examples import WINDOW_SLICES, record
 
 DOCUMENT = build_openapi()
 OPERATIONS = [
@@ -53,7 +57,38 @@ def test_every_problem_is_described_by_an_example_that_could_be_one(path: str, m
         assert example["status"] == int(status)
         assert example["type"] in schema["type"]["enum"]
         assert ("Retry-After" in answer["headers"]) == (status in {"429", "503"})
+        assert ("Allow" in answer["headers"]) == (status == "405")
         assert ("WWW-Authenticate" in answer["headers"]) == (status == "401")
+
+
+def json_answers() -> list[tuple[str, dict]]:
+    answers = [(path, operation["responses"]["200"]["content"]) for path, _, operation in OPERATIONS]
+    return [(path, content["application/json"]) for path, content in answers if path.startswith("/v1/")]
+
+
+@pytest.mark.parametrize(("path", "described"), json_answers())
+def test_every_json_answer_has_an_example_of_its_schema(path: str, described: dict) -> None:
+    (example,) = described["examples"].values()
+    schema = {**described["schema"], "components": DOCUMENT["components"]}
+    validator = jsonschema_rs.validator_for(schema)
+    validator.validate(example["value"])
+    assert not validator.is_valid({})
+
+
+def test_the_examples_name_what_is_answered(open_client) -> None:
+    recorded = record(open_client(drift_sample_every=1, drift_window_slices=WINDOW_SLICES, drift_cpu_share=1))
+    examples = json.loads(Path(examples_module.__file__).with_name(examples_module.FILE_NAME).read_text())
+    assert set(examples) == set(recorded)
+    for name, answer in recorded.items():
+        assert set(examples[name]) == set(answer), name
+
+
+def test_a_method_that_a_path_does_not_know_is_answered_as_described(client: AsgiClient) -> None:
+    for path, item in DOCUMENT["paths"].items():
+        response = client.request("PUT", path.replace("{name}", "page.css"))
+        assert response.status_code == 405
+        assert {method.upper() for method in item} <= set(response.headers["allow"].split(", "))
+        assert all("405" in operation["responses"] for operation in item.values())
 
 
 def test_every_format_is_described_and_every_header_of_slices_is_sent(client: AsgiClient) -> None:
