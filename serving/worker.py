@@ -80,6 +80,7 @@ class Worker:
         self._encoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="encode")
         # What needs every slice at once, as a contact sheet does: one at a time, so that their memory never adds up.
         self._gatherer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gather")
+        self._gathering = asyncio.Lock()
         self._measurer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure")
         self.measuring = MeasuringProcess(memory_bytes=_MEASURING_BYTES + _COPIES * settings.max_upload_bytes)
         self.uploads_held = 0
@@ -131,8 +132,10 @@ class Worker:
         """
         parts = map(partial(self._finish, order), _cut(batch))
         chunks = FORMATS[name].encode(describe_answer(order, model), parts)
-        pool = self._gatherer if FORMATS[name].needs_all else self._encoders
-        return await write_answer(chunks, pool=pool, deadline_seconds=self.settings.deadline_seconds)
+        seconds = self.settings.deadline_seconds
+        if FORMATS[name].needs_all:
+            return await write_answer(chunks, pool=self._gatherer, deadline_seconds=seconds, alone=self._gathering)
+        return await write_answer(chunks, pool=self._encoders, deadline_seconds=seconds)
 
     @contextmanager
     def open_stream(self, model: ServedModel, order: Order, name: str) -> Iterator[AsyncIterator[bytes]]:

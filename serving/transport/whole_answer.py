@@ -10,7 +10,8 @@ import hashlib
 import io
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from functools import partial
 from tempfile import TemporaryFile
 from typing import IO
@@ -81,19 +82,27 @@ class WholeAnswer:
             self._file.close()
 
 
-async def write_answer(chunks: Iterator[bytes], *, pool: Executor, deadline_seconds: float) -> WholeAnswer:
+async def write_answer(
+    chunks: Iterator[bytes], *, pool: Executor, deadline_seconds: float, alone: asyncio.Lock | None = None
+) -> WholeAnswer:
     """Write an answer in turns on a thread of the pool; cancelling the call ends the work with the turn under way.
 
-    Raises `DeadlineError` where it takes longer.
+    Answers that share the lock `alone` are written one after the other, and what they gather never adds up. Raises
+    `DeadlineError` where it takes longer, the wait for the others included.
     """
     answer = WholeAnswer(chunks)
-    turn = pool.submit(answer.write_some)
+    turn: Future[bool] | None = None
     try:
-        async with asyncio.timeout(deadline_seconds):
-            while not await asyncio.wrap_future(turn):
+        async with asyncio.timeout(deadline_seconds), alone or nullcontext():
+            has_ended = False
+            while not has_ended:
                 turn = pool.submit(answer.write_some)
+                has_ended = await asyncio.wrap_future(turn)
     except BaseException as error:
-        turn.add_done_callback(lambda _turn: answer.close())  # not while its thread writes
+        if turn is None:
+            answer.close()
+        else:
+            turn.add_done_callback(lambda _turn: answer.close())  # not while its thread writes
         if isinstance(error, TimeoutError):
             raise DeadlineError(
                 f"the slices were made and not written within {deadline_seconds:g} s; ask for fewer, or later"

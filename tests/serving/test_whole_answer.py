@@ -99,6 +99,39 @@ def test_a_small_answer_has_its_turn_between_the_turns_of_a_large_one() -> None:
     assert order.index("small") <= 2
 
 
+def test_what_needs_every_slice_at_once_is_written_one_after_the_other() -> None:
+    under_way: set[int] = set()
+    most: list[int] = []
+
+    def write(number: int) -> Iterator[bytes]:
+        under_way.add(number)
+        for _ in range(3):
+            most.append(len(under_way))
+            yield bytes(MIB)
+        under_way.remove(number)
+
+    async def four() -> None:
+        alone = asyncio.Lock()
+        with ThreadPoolExecutor(1) as pool:
+            writing = (write_answer(write(k), pool=pool, deadline_seconds=60, alone=alone) for k in range(4))
+            for answer in await asyncio.gather(*writing):
+                answer.close()
+
+    asyncio.run(four())
+    assert most == [1] * 12
+
+
+def test_waiting_for_the_others_ends_at_the_deadline() -> None:
+    async def wait() -> None:
+        alone = asyncio.Lock()
+        await alone.acquire()
+        with ThreadPoolExecutor(1) as pool:
+            await write_answer(iter([b"x"]), pool=pool, deadline_seconds=0.05, alone=alone)
+
+    with pytest.raises(DeadlineError, match="not written within"):
+        asyncio.run(wait())
+
+
 def test_an_answer_that_nobody_waits_for_is_written_no_further_than_its_turn() -> None:
     written: list[int] = []
     go_on = threading.Event()
@@ -161,14 +194,20 @@ def test_nothing_is_written_on_for_a_client_that_hung_up(client: AsgiClient) -> 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 @pytest.mark.parametrize(
-    ("name", "count", "matrix", "most_mib"),
-    [("npz", 512, 256, 64), ("dicom", 256, 256, 64), ("png", 64, 256, 128), ("json", 64, 256, 96)],
+    ("name", "count", "matrix", "times", "most_mib"),
+    [
+        ("npz", 512, 256, 1, 64),
+        ("dicom", 256, 256, 1, 64),
+        ("png", 64, 256, 1, 128),
+        ("json", 64, 256, 1, 96),
+        ("json", 40, 256, 4, 54),
+    ],
 )
-def test_a_whole_answer_of_any_size_takes_little_memory(
-    served_bundle: Bundle, name: str, count: int, matrix: int, most_mib: int
+def test_whole_answers_of_any_size_take_little_memory(
+    served_bundle: Bundle, name: str, count: int, matrix: int, times: int, most_mib: int
 ) -> None:
     body = json.dumps({**ASKED, "count": count, "matrix": matrix})
-    command = [sys.executable, "-m", "tests.support.peak_memory", str(served_bundle.path), name, body]
+    command = [sys.executable, "-m", "tests.support.peak_memory", str(served_bundle.path), name, body, str(times)]
 
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 

@@ -1,4 +1,4 @@
-"""How much memory a worker takes beyond its model to write one whole answer: run as a process of its own (Linux)."""
+"""How much memory a worker takes beyond its model to write whole answers: run as a process of its own (Linux)."""
 
 import asyncio
 import json
@@ -17,15 +17,15 @@ MIB = 2**20
 
 
 def main() -> None:
-    """Print the MiB that writing grew the process by at its peak: arguments are a bundle, a format and an order."""
-    bundle, name, body = sys.argv[1:]
+    """Print the MiB that writing grew the process by: arguments are a bundle, a format, an order, how often at once."""
+    bundle, name, body, times = sys.argv[1:]
     with TemporaryDirectory() as state:
         settings = ServiceSettings(bundle_dir=Path(bundle), state_dir=Path(state))
-        grown = asyncio.run(_measure(Worker(settings, ServiceMetrics(CollectorRegistry())), name, body))
+        grown = asyncio.run(_measure(Worker(settings, ServiceMetrics(CollectorRegistry())), name, body, int(times)))
     sys.stdout.write(f"{grown}\n")
 
 
-async def _measure(worker: Worker, name: str, body: str) -> int:
+async def _measure(worker: Worker, name: str, body: str, times: int) -> int:
     await worker.start()
     try:
         model = worker.slot.current()
@@ -34,8 +34,8 @@ async def _measure(worker: Worker, name: str, body: str) -> int:
         order = parse_order(body.encode())
         batch = await worker.make(model, order)
         before = _peak_bytes()
-        answer = await worker.encode(model, order, name, batch)
-        answer.close()
+        for answer in await asyncio.gather(*(worker.encode(model, order, name, batch) for _ in range(times))):
+            answer.close()
         return (_peak_bytes() - before) // MIB
     finally:
         await worker.stop()
