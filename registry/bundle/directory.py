@@ -25,6 +25,7 @@ from registry.bundle.manifest import (
     PROFILE_NAME,
     Manifest,
     check_file_name,
+    check_manifest_there,
     load_manifest,
 )
 from registry.bundle.panel import Panel, load_panel
@@ -101,6 +102,7 @@ def load_bundle(directory: Path | str) -> Bundle:
 def _load_verified(path: Path, promotion: PromotionNote | None) -> Bundle:
     if not path.is_dir():
         raise BundleError(f"{path} is not a bundle directory; give the directory that holds {MANIFEST_NAME}")
+    check_manifest_there(path / MANIFEST_NAME)  # a tree that is no bundle is not walked
     _check_plain(path)
     manifest = load_manifest(path / MANIFEST_NAME)
     _check_names(path, manifest.files)

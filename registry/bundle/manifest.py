@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -160,13 +161,23 @@ def in_words(tensors: tuple[GraphTensor, ...]) -> str:
     return ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors)
 
 
+def check_manifest_there(path: Path) -> None:
+    """Raise `BundleError` where nothing has the name of a manifest."""
+    if not os.path.lexists(path):
+        raise _missing(path)
+
+
+def _missing(path: Path) -> BundleError:
+    return BundleError(f"{path} is missing; a bundle is a directory that holds {MANIFEST_NAME}")
+
+
 def load_manifest(path: Path) -> Manifest:
     """Read and check a manifest; raise `BundleError` with the first thing wrong."""
     try:
         _check_schema_version(path)
         manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise BundleError(f"{path} is missing; a bundle is a directory that holds {MANIFEST_NAME}") from None
+        raise _missing(path) from None
     except ValidationError as error:
         fault = describe_fault(error)
         raise BundleError(f"{path} is no manifest: {fault}; release the model again or update synspect") from None

@@ -279,3 +279,13 @@ def test_a_broken_promotion_note_is_refused(copied: Path, tmp_path: Path) -> Non
 
     with pytest.raises(BundleError, match=r"promotion\.json"):
         load_bundle(pair)
+
+
+def test_a_tree_that_is_no_bundle_is_told_by_its_missing_manifest_and_is_not_walked(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    (tmp_path / "link").symlink_to(locked)
+    with pytest.raises(
+        BundleError, match=r"manifest\.json is missing; a bundle is a directory that holds manifest\.json"
+    ):
+        load_bundle(tmp_path)
