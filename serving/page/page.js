@@ -22,11 +22,13 @@ let settling = 0;
 function say(text) {
   element("status").textContent = text;
   element("problem").textContent = "";
+  element("download-status").textContent = ""; // of what was shown before
 }
 
 function sayProblem(error) {
   element("status").textContent = "";
   element("problem").textContent = error.message;
+  element("download-status").textContent = "";
   if (error.wantsToken) element("token-label").hidden = false;
 }
 
@@ -86,7 +88,6 @@ async function showOrder(order, signal) {
   shown = { arrays: readArrays(buffer), file: new Blob([buffer]), order, sha256, quantities: null };
   draw();
   element("result").hidden = false;
-  element("download-status").textContent = "";
   const slices = order.count === 1 ? "1 synthetic slice" : `${order.count} synthetic slices`;
   say(`${slices} by model version ${response.headers.get("X-Synspect-Model-Version")}.`);
 }
@@ -174,6 +175,7 @@ function markAbsent() {
   const absent = model?.absent.filter(({ level }) => level === element("level").value) ?? [];
   for (const option of element("pattern").options) {
     const isAbsent = absent.some(({ pattern }) => pattern === option.value);
+    option.disabled = isAbsent;
     option.textContent = isAbsent ? `${option.value} (no data)` : option.value;
   }
 }
@@ -201,6 +203,7 @@ element("level").addEventListener("change", markAbsent);
 element("new-seed").addEventListener("click", newSeed);
 element("colours").addEventListener("change", () => {
   if (shown === null) return;
+  element("download-status").textContent = "";
   draw();
   keepInAddress(shown.order);
 });

@@ -152,6 +152,26 @@ def test_each_format_is_saved_with_exactly_the_slices_shown(url: str, visit: Ope
     assert [picture.size for picture in pictures] == [(64, 64)] * 3
 
 
+def test_what_was_saved_is_said_until_the_next_action(url: str, visit: OpenVisit) -> None:
+    page = visit().open(url)
+    shown_at(page, "BG unilateral, seed 0, slices 0 to 11")
+    said = page.locator("#download-status")
+
+    def save() -> None:
+        with page.expect_download():
+            page.locator("#download button").click()
+        expect(said).to_contain_text("Saved synthetic-seed-0")
+
+    save()
+    page.locator("#colours").select_option(index=1)
+    expect(said).to_be_empty()
+    save()
+    page.locator("#count").fill("65")
+    page.locator("#count").press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Slices, 1 to 64: ")
+    expect(said).to_be_empty()
+
+
 def test_a_condition_without_data_is_refused_with_the_reason_and_no_slice_stays(url: str, visit: OpenVisit) -> None:
     one = visit()
     page = one.open(f"{url}/?pattern=bilateral")
@@ -160,6 +180,7 @@ def test_a_condition_without_data_is_refused_with_the_reason_and_no_slice_stays(
     expect(page.get_by_role("alert")).to_contain_text("CER x bilateral")
     expect(page.locator("#result")).to_be_hidden()
     assert "bilateral (no data)" in page.locator("#pattern").inner_text()
+    assert page.locator("#pattern option:disabled").all_inner_texts() == ["bilateral (no data)"]
     page.locator("#pattern").select_option("normal")
     shown_at(page, "CER normal, seed 0, slices 0 to 11")
     expect(page.get_by_role("alert")).to_be_empty()
