@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from serving.access.tokens import SHA256_PATTERN, Tokens, read_tokens
+from serving.access.tokens import Sha256, Tokens, read_tokens
 from spect.errors import ConfigurationError
 from spect.faults import Place, describe_fault
 
@@ -57,7 +57,7 @@ class ServiceSettings(BaseSettings):
     bundle_dir: Path | None = None
     workers: int = Field(default=1, ge=1, le=64)
     require_gpu: bool = False
-    token_sha256: str | None = Field(default=None, pattern=SHA256_PATTERN)
+    token_sha256: Sha256 | None = None
     tokens_file: Path | None = None
     allow_anonymous: bool = False
     max_waiting_slices: int = Field(default=2 * MAX_SLICES, ge=WHOLE_SLICES)

@@ -2,19 +2,38 @@
 
 import hashlib
 import hmac
+import re
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from spect.errors import ConfigurationError
 from spect.faults import Place, describe_fault
 
-SHA256_PATTERN = "^[0-9a-f]{64}$"
 _FILE_SETTING = "SYNSPECT_TOKENS_FILE"
+
+
+def _must_match(pattern: str, words: str) -> AfterValidator:
+    """Refuse text of another form, in words instead of the pattern."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise PydanticCustomError("form", "Value should be {words}", {"words": words})
+        return text
+
+    return AfterValidator(check)
+
+
+Sha256 = Annotated[str, _must_match("[0-9a-f]{64}", "64 characters of 0-9 and a-f: the token's sha256 in hexadecimal")]
+_Name = Annotated[
+    str,
+    _must_match("[A-Za-z0-9][A-Za-z0-9._-]{0,39}", "1 to 40 letters, digits, '.', '_' or '-', no sign at the start"),
+]
 
 
 class _Entry(BaseModel):
@@ -24,8 +43,8 @@ class _Entry(BaseModel):
 class Token(_Entry):
     """One holder of a token. None is no limit."""
 
-    name: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")]
-    sha256: Annotated[str, Field(pattern=SHA256_PATTERN)]  # of the token, in hexadecimal: the token is kept nowhere
+    name: _Name
+    sha256: Sha256  # of the token, in hexadecimal: the token is kept nowhere
     requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     slices_per_day: Annotated[int, Field(ge=1, le=10**12)] | None = None
 

@@ -103,7 +103,11 @@ def test_only_loopback_addresses_are_this_machine(host: str, is_ours: bool) -> N
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("SYNSPECT_TOKEN_SHA256", "secret", "must match pattern '^[0-9a-f]{64}$'; set it anew"),
+        (
+            "SYNSPECT_TOKEN_SHA256",
+            "secret",
+            "must be 64 characters of 0-9 and a-f: the token's sha256 in hexadecimal; set it anew",
+        ),
         ("SYNSPECT_WORKERS", "0", "must be greater than or equal to 1, got '0'; set it anew"),
         ("SYNSPECT_WORKERS", "two", "must be a valid integer, got 'two'; set it anew"),
         ("SYNSPECT_MAX_WAITING_SLICES", "10", "must be greater than or equal to 512, got '10'"),

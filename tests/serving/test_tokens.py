@@ -54,12 +54,12 @@ def test_one_sha256_is_one_token_without_limits() -> None:
         ("", "token is missing"),
         ("token = []", "token must have at least 1 item;"),
         ("[[token", "is not TOML"),
-        ('[[token]]\nname = "a"\nsha256 = "hunter2"', "token number 1 sha256 must match pattern"),
+        ('[[token]]\nname = "a"\nsha256 = "hunter2"', "token number 1 sha256 must be 64 characters of 0-9 and a-f"),
         (
             table("a", "x") + table("b", "y", requests_per_minute=0),
             "token number 2 requests_per_minute must be greater than or equal to 1;",
         ),
-        (table("a b", "x"), "token number 1 name must match pattern"),
+        (table("a b", "x"), "token number 1 name must be 1 to 40 letters, digits"),
         (table("a", "x", slices=3), "token number 1 slices is unknown here"),
         (table("a", "x") + table("a", "y"), "gives the name a to 2 tokens"),
         (table("a", "x") + table("b", "x"), "gives one sha256 to 2 tokens"),
@@ -88,3 +88,13 @@ def test_a_file_that_is_not_there_or_beside_the_one_token_is_refused(
     monkeypatch.setenv("SYNSPECT_TOKEN_SHA256", sha256_of("y"))
     with pytest.raises(ConfigurationError, match="are both set"):
         load_settings()
+
+
+def test_the_sha256_of_the_one_token_is_asked_for_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNSPECT_TOKEN_SHA256", "hunter2")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert str(caught.value) == (
+        "SYNSPECT_TOKEN_SHA256 must be 64 characters of 0-9 and a-f: the token's sha256 in hexadecimal; "
+        "set it anew, or unset it"
+    )
