@@ -124,10 +124,12 @@ def _parse_accept(accept: str) -> list[_MediaRange]:
 
 
 def _to_quality(text: str) -> float:
+    """Return a weight from 0 to 1 (RFC 9110, 12.4.2); what is none is not wanted."""
     try:
-        return float(text)
+        quality = float(text)
     except ValueError:
         return 0.0
+    return quality if 0 <= quality <= 1 else 0.0
 
 
 def _covering(media_type: str) -> tuple[str, ...]:
