@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 
 _LONGEST_INPUT = 60  # characters of what was got
+_IN_FILES = {None: "null", True: "true", False: "false"}  # what JSON and its kin write, and not Python
 
 Place = Sequence[int | str]
 
@@ -52,5 +53,5 @@ def describe_fault(
 
 
 def _shorten(value: object) -> str:
-    text = repr(value)
+    text = _IN_FILES[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}..."

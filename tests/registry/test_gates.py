@@ -259,7 +259,7 @@ def _policy(rules: str = RULE, more: str = "") -> str:
         ("gates: [", "is not YAML: line 1"),
         ("[" * 2000, "is not YAML: maximum recursion"),
         ("[]", r"it must be an object, got \[\]"),
-        ("", "it must be an object, got None"),
+        ("", "it must be an object, got null"),
         (_policy().replace("version: 1", "version: 2"), "schema_version"),
         (_policy(""), "gates"),
         (_policy(more="require_gate: true"), "require_gate"),

@@ -29,6 +29,8 @@ def _with(**changes: object) -> str:
             _with(measurements=[{"metric": "m", "cell": "all", "value": "x" * 99}]),
             "measurements.0.value must be a valid",
         ),
+        (_with(seed=None), "seed must be a valid integer, got null"),
+        (_with(cohort_source=True), "cohort_source must be 'acquired' or 'simulated', got true"),
         (_with(cohort_source="drawn"), "cohort_source must be 'acquired' or 'simulated', got 'drawn'"),
     ],
 )
