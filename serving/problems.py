@@ -125,6 +125,9 @@ HTTP_REASONS: Mapping[int, str] = {
 
 _UNEXPECTED = "the service met an error of its own; its log says more"
 
+# What a client cannot do about slices that went wrong.
+_FOR_OPERATORS = "; if it goes on, return to the previous champion (synspect registry rollback)"
+
 
 def find_kind(error: SynspectError) -> Kind:
     """Return the status and the name of an error."""
@@ -162,8 +165,9 @@ def to_response(error: SynspectError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="synspect"'
     detail = " ".join(str(error).split())
     if kind.status is HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("%s: %s", type(error).__name__, detail)
-        detail = detail if isinstance(error, InvalidOutputError) else _UNEXPECTED
+        is_output = isinstance(error, InvalidOutputError)
+        log.error("%s: %s%s", type(error).__name__, detail, _FOR_OPERATORS if is_output else "")
+        detail = detail if is_output else _UNEXPECTED
     return problem_response(kind.status, kind.name, detail, headers)
 
 

@@ -182,7 +182,7 @@ def check_counts_valid(counts: Counts, *, max_counts: float) -> None:
         if wrong.any():
             raise InvalidOutputError(
                 f"the generator made {int(wrong.sum())} of {len(counts)} slices {reason.replace('_', ' ')}; "
-                "return to the previous champion",
+                "none is given out: ask for others, or of another model version",
                 reason=reason,
                 slices=int(wrong.sum()),
             )
