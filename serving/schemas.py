@@ -179,7 +179,9 @@ def parse_order(body: bytes, *, new_seed: Callable[[], int] = draw_seed) -> Orde
         raise RequestError(f"count must be at most {MAX_SLICES} in all, got {order.count}; ask in several requests")
     if order.matrix and order.count * order.matrix**2 > MAX_PIXELS:
         most = MAX_PIXELS // order.matrix**2
-        raise RequestError(f"count must be at most {most} at matrix {order.matrix}, got {order.count}; ask again")
+        raise RequestError(
+            f"count must be at most {most} at matrix {order.matrix}, got {order.count}; ask in several requests"
+        )
     _check_no_slice_twice(portions)
     return order
 
@@ -206,7 +208,8 @@ def parse_body(model: type[Model], body: bytes) -> Model:
         return parsed
     if kind == "json_invalid":
         raise MalformedRequestError(f"the body is {fault}")
-    raise RequestError(f"{fault}; see /docs for the fields" if kind in {"missing", "extra_forbidden"} else fault)
+    # Sentences of our own validators say themselves what to do.
+    raise RequestError(fault if kind == "value_error" else f"{fault}; see /docs for the fields")
 
 
 def _check_names(pairs: list[tuple[str, object]]) -> None:

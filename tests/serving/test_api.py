@@ -206,10 +206,10 @@ def test_another_matrix_covers_the_same_field_with_the_same_mean(client: AsgiCli
         ({"level": "CER", "pattern": "bilateral"}, "CER x bilateral has no data"),
         ({"level": "cortex"}, "unknown level 'cortex'; use one of CER, BG, COR"),
         ({"pattern": "left"}, "unknown pattern 'left'"),
-        ({"count": 0}, "count must be greater than or equal to 1, got 0"),
+        ({"count": 0}, "count must be greater than or equal to 1, got 0; see /docs for the fields$"),
         ({"count": 10**9}, "count must be less than or equal to 4096, got 1000000000"),
         ({"count": 2.5}, "count"),
-        ({"count": True}, "count"),
+        ({"count": True}, "count must be a valid integer, got true; see /docs"),
         ({"count": "3"}, "count"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**53}, "seed"),
@@ -217,11 +217,14 @@ def test_another_matrix_covers_the_same_field_with_the_same_mean(client: AsgiCli
         ({"left_right_ratio": 9.0}, "left_right_ratio 9 is outside .* ask between"),
         ({"mean_counts": 1e6}, "mean_counts 1e\\+06 is outside"),
         ({"matrix": 100}, "matrix"),
-        ({"matrix": 256, "count": 2000}, "count must be at most 1024 at matrix 256"),
+        ({"matrix": 256, "count": 2000}, "at most 1024 at matrix 256, got 2000; ask in several requests$"),
         ({"format": "bmp"}, "format must be 'npz'.*dicom"),
         ({"format": "json", "count": 257}, "at most 256 as json"),
         ({"colour": "red"}, "colour is unknown here; see /docs for the fields"),
-        ({"mix": [{"level": "COR", "pattern": "normal", "count": 1}]}, "level, pattern, count beside mix"),
+        (
+            {"mix": [{"level": "COR", "pattern": "normal", "count": 1}]},
+            "level, pattern, count beside mix: put them into each entry of mix$",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_422_with_the_reason(client: AsgiClient, body: dict, words: str) -> None:
@@ -269,9 +272,9 @@ def test_a_body_that_is_not_json_is_400(client: AsgiClient, body: bytes) -> None
             '{"mix": [{"level": "COR", "level": "COR", "pattern": "normal", "count": 1}]}',
             "the body says level 2 times; say it once",
         ),
-        ("[]", "the body must be an object, got []"),
+        ("[]", "the body must be an object, got []; see /docs for the fields"),
         ('{"mix": [{"level": "COR", "count": 1}]}', "mix.0.pattern is missing; see /docs for the fields"),
-        ('{"mix": []}', "mix must have at least 1 item, got []"),
+        ('{"mix": []}', "mix must have at least 1 item, got []; see /docs for the fields"),
     ],
 )
 def test_a_body_that_says_something_twice_or_is_no_object_is_422(client: AsgiClient, body: str, words: str) -> None:
