@@ -21,7 +21,7 @@ class Peer:
 
 
 PEERS = (
-    Peer(name=OURS, setting="defaults: 1 worker, runs shared by all requests, 8,192 slices may wait"),
+    Peer(name=OURS, setting="defaults: 1 worker, runs shared by all requests, nobody waits more than 1.5 s for others"),
     Peer(
         name="fastapi",
         script="serve_fastapi.py",
