@@ -107,10 +107,7 @@ async def post_slices(request: Request) -> Response:
     await find_allowance(request).take_slices(order.count)
     if is_streamed(order, name):
         return _stream_order(worker, model, order, name)
-    try:
-        return await finish_unless_gone(request, _serve_order(worker, model, order, name))
-    except ClientGoneError as error:
-        return await _note_gone(request, error)
+    return await finish_unless_gone(request, _serve_order(worker, model, order, name))
 
 
 async def _serve_order(worker: Worker, model: ServedModel, order: Order, name: str) -> Response:

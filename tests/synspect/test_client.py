@@ -1,8 +1,5 @@
-"""One call for a service and for a bundle; a busy service is waited for, and every problem is one line."""
+"""One call for a service and for a bundle, and every problem is one line."""
 
-import base64
-import hashlib
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,58 +9,26 @@ import httpx
 import numpy as np
 import pytest
 
-from registry.bundle.directory import Bundle
 from registry.bundle.served_model import open_model
 from serving.answers import ModelAnswer, describe_conditions
 from spect.conditions import parse_condition
-from spect.density import Targets
-from spect.errors import ConditionError, IncompleteBatchError, RequestError, ServiceError
+from spect.errors import ConditionError, RequestError, ServiceError
 from spect.formats import npz
 from spect.formats.heading import write_whole
 from synspect import Client
 from synspect.bundle_source import BundleSource
 from synspect.http_source import ServiceSource
-from synspect.patience import ATTEMPTS, CUT_OFF_ATTEMPTS, LONGEST_BUSY_SECONDS, LONGEST_WAIT_SECONDS, PatientTransport
 from synspect.source import Order, generate_in_parts
 from tests.support.drift_samples import make_profile
-from tests.support.scripted_server import RESET, ScriptedServer, answer_of, chunked_answer_of, scripted_server
+from tests.support.problem_answer import problem
 from tests.support.tiny_bundle import build_tiny_bundle
 
 Handler = Callable[[httpx.Request], httpx.Response]
 URL = "http://service.test:3000"
 
 
-@pytest.fixture(scope="module")
-def bundle_source(tiny_bundle: Bundle) -> BundleSource:
-    return BundleSource(tiny_bundle.path, threads=1)
-
-
-@pytest.fixture
-def honest(bundle_source) -> Handler:
-    """A service that does what synspect does, over the bundle."""
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked = json.loads(request.content)
-        order = Order(
-            condition=parse_condition(asked["level"], asked["pattern"]),
-            count=asked["count"],
-            seed=asked["seed"],
-            start=asked["start"],
-            targets=Targets(mean_counts=asked.get("mean_counts"), left_right_ratio=asked.get("left_right_ratio")),
-            matrix=asked.get("matrix"),
-        )
-        return httpx.Response(200, content=write_whole(npz.write, bundle_source.generate(order)))
-
-    return answer
-
-
 def _client(handler: Handler) -> Client:
     return Client(source=ServiceSource(URL, transport=httpx.MockTransport(handler), sleep=lambda _seconds: None))
-
-
-def _problem(status: int, detail: str, **headers: str) -> httpx.Response:
-    content = json.dumps({"status": status, "title": "x", "detail": detail}).encode()
-    return httpx.Response(status, content=content, headers={"Content-Type": "application/problem+json", **headers})
 
 
 def test_service_and_bundle_give_the_same_slices_for_the_same_call(honest, tiny_bundle) -> None:
@@ -90,64 +55,12 @@ def test_a_seed_that_nobody_gave_is_drawn_and_told(bundle_source) -> None:
     np.testing.assert_array_equal(again.counts, first.counts)
 
 
-def test_a_busy_service_is_asked_again_after_the_time_it_named(honest) -> None:
-    waits: list[float] = []
-    answers = [_problem(503, "busy", **{"Retry-After": "2"}), _problem(429, "busy"), None]
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        return answers.pop(0) or honest(request)
-
-    transport = PatientTransport(httpx.MockTransport(handler), sleep=waits.append)
-    client = Client(source=ServiceSource(URL, transport=transport))
-
-    assert len(client.generate("COR", "normal", count=1, seed=1)) == 1
-    assert 2.0 <= waits[0] <= 2.5  # and not all clients at once
-    assert 0 < waits[1] <= 1.0
-
-
-def test_a_service_that_others_keep_busy_is_waited_for_as_long_as_it_takes(honest) -> None:
-    waits: list[float] = []
-    answers = [_problem(503, "others were first", **{"Retry-After": "1"})] * 20
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        return answers.pop() if answers else honest(request)
-
-    transport = PatientTransport(httpx.MockTransport(handler), sleep=waits.append)
-    client = Client(source=ServiceSource(URL, transport=transport))
-
-    assert len(client.generate("COR", "normal", count=1, seed=1)) == 1
-    assert len(waits) == 20
-
-
-def test_patience_ends() -> None:
-    waits: list[float] = []
-    transport = PatientTransport(
-        httpx.MockTransport(lambda _: _problem(503, "full", **{"Retry-After": str(int(LONGEST_WAIT_SECONDS))})),
-        sleep=waits.append,
-    )
-
-    response = httpx.Client(transport=transport).get(URL)
-
-    assert response.status_code == 503
-    assert LONGEST_WAIT_SECONDS <= sum(waits) <= LONGEST_BUSY_SECONDS
-
-
-def test_what_is_used_up_until_midnight_is_said_at_once_and_not_waited_for() -> None:
-    waits: list[float] = []
-    used_up = _problem(429, "the token ward may have 100 slices a day", **{"Retry-After": "19905"})
-    transport = PatientTransport(httpx.MockTransport(lambda _: used_up), sleep=waits.append)
-
-    with pytest.raises(ServiceError, match="the token ward may have 100 slices a day"):
-        Client(source=ServiceSource(URL, transport=transport)).generate("COR", "normal", count=1, seed=1)
-    assert waits == []
-
-
 @pytest.mark.parametrize(
     ("status", "error"), [(422, RequestError), (413, RequestError), (401, ServiceError), (500, ServiceError)]
 )
 def test_a_problem_becomes_one_line_with_its_detail(status, error) -> None:
     with pytest.raises(error, match="the very reason") as caught:
-        _client(lambda _: _problem(status, "the very\nreason")).generate("COR", "normal", count=1, seed=1)
+        _client(lambda _: problem(status, "the very\nreason")).generate("COR", "normal", count=1, seed=1)
     assert "\n" not in str(caught.value)
 
 
@@ -207,83 +120,6 @@ def test_progress_is_told_as_slices_come(honest) -> None:
     _client(honest).generate("COR", "normal", count=130, seed=1, progress=told.append)
 
     assert told == [128, 130]
-
-
-@pytest.fixture
-def answer(bundle_source) -> bytes:
-    order = Order(condition=parse_condition("COR", "normal"), count=2, seed=1)
-    return write_whole(npz.write, bundle_source.generate(order))
-
-
-def _ask(server: ScriptedServer, waits: list[float] | None = None):
-    sleep = (waits if waits is not None else []).append
-    with Client(source=ServiceSource(server.url, sleep=sleep)) as client:
-        return client.generate("COR", "normal", count=2, seed=1)
-
-
-def _digest_of(content: bytes) -> str:
-    return f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
-
-
-@pytest.mark.parametrize("how", ["reset", "length", "chunked", "damaged"])
-def test_an_answer_that_did_not_arrive_whole_is_asked_for_again(answer, how) -> None:
-    first = {
-        "reset": RESET,
-        "length": answer_of(answer[:-10], length=len(answer)),
-        "chunked": chunked_answer_of(answer[:-10], is_whole=False),
-        "damaged": answer_of(answer[:-200] + b"x" * 200, Content_Digest=_digest_of(answer)),
-    }[how]
-    waits: list[float] = []
-
-    with scripted_server(first, answer_of(answer, Content_Digest=_digest_of(answer))) as server:
-        batch = _ask(server, waits)
-
-    assert batch.index.tolist() == [0, 1]
-    assert len(waits) == 1
-    assert server.requests[0] == server.requests[1]
-
-
-@pytest.mark.parametrize(
-    ("cut", "words"),
-    [
-        (lambda answer: answer_of(answer[:-10], length=len(answer)), "was cut off after [0-9]+ bytes; ask again"),
-        (lambda answer: chunked_answer_of(answer, is_whole=False), "was cut off after [0-9]+ bytes; ask again"),
-        (lambda answer: answer_of(answer, Content_Digest=_digest_of(b"another")), "came damaged: its bytes"),
-    ],
-)
-def test_an_answer_that_never_arrives_whole_is_an_incomplete_batch(answer, cut, words) -> None:
-    with scripted_server(*[cut(answer)] * CUT_OFF_ATTEMPTS) as server, pytest.raises(IncompleteBatchError, match=words):
-        _ask(server)
-
-    assert len(server.requests) == CUT_OFF_ATTEMPTS
-
-
-def test_a_stream_that_ends_as_it_should_is_taken(answer) -> None:
-    with scripted_server(chunked_answer_of(answer, is_whole=True)) as server:
-        assert len(_ask(server)) == 2
-
-
-def test_a_digest_of_another_kind_is_no_reason_to_refuse(answer) -> None:
-    for digest in ("sha-512=:AAAA:", "sha-256=nothing", "sha-256=:?:", ""):
-        with scripted_server(answer_of(answer, Content_Digest=digest)) as server:
-            assert len(_ask(server)) == 2
-
-
-def test_only_a_service_that_answered_before_is_waited_for(answer) -> None:
-    waits: list[float] = []
-    with scripted_server() as nobody:
-        pass
-    with pytest.raises(ServiceError, match="no service answers"):
-        _ask(nobody, waits)
-    assert waits == []
-
-    with scripted_server(answer_of(answer)) as server:
-        source = ServiceSource(server.url, sleep=waits.append)
-        order = Order(condition=parse_condition("COR", "normal"), count=2, seed=1)
-        assert len(source.generate(order)) == 2
-    with pytest.raises(ServiceError, match="no service answers"):
-        source.generate(order)
-    assert len(waits) == ATTEMPTS - 1
 
 
 def test_too_few_slices_are_not_passed_on(bundle_source) -> None:
