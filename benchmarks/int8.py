@@ -1,0 +1,148 @@
+"""What the released graph would gain by int8, and what its slices would lose.
+
+The convolutions but the last are quantised as ONNX Runtime does it (static, a scale a channel, calibrated on slices of
+every condition), in a temporary directory; both graphs take turns on the same inputs, on one thread. ONNX Runtime has
+no convolution in bfloat16 on a CPU, so int8 is the only narrower form to be had there.
+
+    python benchmarks/int8.py                      # the reference bundle, a minute
+    python benchmarks/int8.py --bundle DIR --json int8.json
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from side_by_side import check_places, warn_unless_quiet
+
+from registry.bundle.directory import load_bundle
+from registry.bundle.generator import ReleasedGenerator
+from registry.bundle.manifest import GENERATOR_NAME
+from spect.atomic import write_atomically
+from spect.features import compute_features
+from spect.sampling import GeneratorInputs
+from training.machine import describe_cpu
+
+BATCH = 16  # slices a run, as the service runs them
+CALIBRATED_ON = 4  # runs, of conditions mixed
+COMPARED = 16  # runs
+ROUNDS = 24
+CALIBRATION_SEED, SEED = 1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The int8 graph beside the released one, on the same inputs."""
+
+    speed_ratio: float  # slices/s, int8 over released: median of rounds
+    rms_difference: float  # of the model range
+    largest_difference: float  # of the model range
+    mean_counts_ratio: float  # median over slices
+    noise_sd_ratio: float  # median over slices: what a scan's texture is measured by
+    high_frequency_share_ratio: float  # median over slices
+
+
+class _CalibrationRuns:
+    """Hands runs to ONNX Runtime, which asks for one at a time (its `CalibrationDataReader`)."""
+
+    def __init__(self, runs: Iterator[GeneratorInputs]) -> None:
+        self._runs = runs
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        inputs = next(self._runs, None)
+        return None if inputs is None else asdict(inputs)
+
+
+def main() -> None:
+    arguments = _parse()
+    load = os.getloadavg()[0]
+    print(describe_cpu())
+    warn_unless_quiet(load)
+    released = ReleasedGenerator(load_bundle(arguments.bundle), threads=1)
+    with tempfile.TemporaryDirectory() as directory:
+        path = quantise(released, arguments.bundle / GENERATOR_NAME, Path(directory))
+        narrow = ReleasedGenerator.from_onnx(path, released.manifest, threads=1)
+        comparison = compare(released, narrow)
+    for name, value in asdict(comparison).items():
+        print(f"{name.replace('_', ' '):>28}: {value:.3g}")
+    if arguments.json:
+        write_atomically(arguments.json, json.dumps(asdict(comparison) | {"load_average": load}, indent=2).encode())
+
+
+def quantise(generator: ReleasedGenerator, graph: Path, directory: Path) -> Path:
+    """Write the int8 form of a graph into a directory; return its path."""
+    # After registry.bundle.runtime, which keeps ONNX Runtime from sending anything home.
+    from onnxruntime.quantization import QuantFormat, quantize_static  # noqa: PLC0415, TID251
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415, TID251
+
+    prepared, narrow = directory / "prepared.onnx", directory / "int8.onnx"
+    quant_pre_process(graph, prepared, skip_symbolic_shape=True)
+    convolutions = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"]
+    quantize_static(
+        prepared,
+        narrow,
+        _CalibrationRuns(draw_runs(generator, seed=CALIBRATION_SEED, runs=CALIBRATED_ON)),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        nodes_to_quantize=convolutions[:-1],  # the last one writes the image
+    )
+    return narrow
+
+
+def draw_runs(generator: ReleasedGenerator, *, seed: int, runs: int) -> Iterator[GeneratorInputs]:
+    """Draw inputs of runs in which every condition is."""
+    conditions = generator.manifest.density().conditions
+    share = BATCH // len(conditions)
+    for run in range(runs):
+        yield GeneratorInputs.concatenate(
+            [generator.draw_inputs(one, seed=seed, start=run * share, count=share) for one in conditions]
+        )
+
+
+def compare(released: ReleasedGenerator, narrow: ReleasedGenerator) -> Comparison:
+    """Make the same slices with both, then time both in turns."""
+    runs = list(draw_runs(released, seed=SEED, runs=COMPARED))
+    wide, other = (np.concatenate([one.run(inputs) for inputs in runs]) for one in (released, narrow))
+    difference = np.abs(other - wide) / released.manifest.max_counts
+    spacing = released.manifest.pixel_spacing_mm
+    features, others = (compute_features(counts, pixel_spacing_mm=spacing) for counts in (wide, other))
+    ratios = {name: float(np.median(others[name] / features[name])) for name in features}
+    return Comparison(
+        speed_ratio=measure_speed_ratio(released, narrow, runs[0]),
+        rms_difference=float(np.sqrt(np.square(difference).mean())),
+        largest_difference=float(difference.max()),
+        mean_counts_ratio=ratios["mean_counts"],
+        noise_sd_ratio=ratios["noise_sd"],
+        high_frequency_share_ratio=ratios["high_frequency_share"],
+    )
+
+
+def measure_speed_ratio(released: ReleasedGenerator, narrow: ReleasedGenerator, inputs: GeneratorInputs) -> float:
+    """Return how many times as fast the narrow graph runs: median over rounds, processor time."""
+    pairs = [(_seconds(released, inputs), _seconds(narrow, inputs)) for _ in range(ROUNDS)]
+    return float(np.median([wide / other for wide, other in pairs]))
+
+
+def _seconds(generator: ReleasedGenerator, inputs: GeneratorInputs) -> float:
+    started = time.process_time()
+    generator.run(inputs)
+    return time.process_time() - started
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, default=Path("models/reference"), help="whose graph is quantised")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    arguments = parser.parse_args()
+    check_places(parser, arguments.json)
+    return arguments
+
+
+if __name__ == "__main__":
+    main()
