@@ -73,6 +73,9 @@ class TrainingConfig:
     reconstruction: Literal["augmented", "acquired"] = "augmented"
     reconstruction_weight: float = 1.0
     quantity_weight: float = 3.0  # of the error between asked and measured quantities; 0 leaves it out
+    # Of the error with which the discriminator recovers the latents of shape from a synthetic slice (InfoGAN,
+    # Chen et al. 2016, arXiv 1606.03657): a generator that ignores them pays. 0 leaves head and term out.
+    latent_recovery_weight: float = 0.0
     # Share of the run over which the condition gains weight in the discriminator: conditional GANs can collapse on
     # small data where unconditional ones train (Shahbazi et al. 2022, arXiv 2201.06578).
     projection_ramp_share: float = 0.1
@@ -201,6 +204,7 @@ BEFORE: Mapping[str, Any] = {
     "adam_beta1": 0.0,
     "adam_beta2": 0.99,
     "reconstruction": "augmented",
+    "latent_recovery_weight": 0.0,
     "corrects_mean_slices": False,
     "corrects_spectrum": False,
     "kept_checkpoint": "best",
@@ -234,6 +238,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "gradient_limit": (1e-6, 1e9),
     "reconstruction_weight": (0, 1e6),
     "quantity_weight": (0, 1e6),
+    "latent_recovery_weight": (0, 1e6),
     "projection_ramp_share": (0, 1),
     "averaging_half_life": (1, 10**9),
     "averaging_ramp": (1e-6, 1),

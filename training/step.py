@@ -18,7 +18,7 @@ from training.config import TrainingConfig
 from training.devices import average_gradients, mean_over_devices
 from training.networks.averaging import averaging_weight, update_average
 from training.networks.discriminator import Judgement, cut_quadrant
-from training.networks.generator import Generator
+from training.networks.generator import Generator, shape_latents
 from training.quantities.differentiable import DifferentiableQuantifier
 
 ANCHOR_DECAY = 0.99  # of LeCam's running means
@@ -125,6 +125,10 @@ class Stepper:
             + self._config.lecam_weight * values["lecam"]
             + self._config.reconstruction_weight * values["reconstruction"]
         )
+        if judged.recovered_latents is not None:
+            recovery = self._latent_recovery(judged.recovered_latents[size:], batch)
+            values["discriminator_latent_recovery"] = recovery
+            total = total + self._config.latent_recovery_weight * recovery
         networks.discriminator_optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(total)
         if schedule.is_r1_due:
@@ -160,11 +164,18 @@ class Stepper:
         if self._config.obeys_quantities:
             values["quantity_error"] = self._quantity_error(synthetic, batch)
             total = total + self._config.quantity_weight * values["quantity_error"]
+        if judged.recovered_latents is not None:
+            recovery = self._latent_recovery(judged.recovered_latents, batch)
+            values["generator_latent_recovery"] = recovery
+            total = total + self._config.latent_recovery_weight * recovery
         networks.generator_optimizer.zero_grad(set_to_none=True)
         self._fabric.backward(total)
         values["generator_gradient"] = self._join_gradients(networks.generator)
         networks.generator_optimizer.step()
         return values
+
+    def _latent_recovery(self, recovered: Tensor, batch: Batch) -> Tensor:
+        return losses.latent_recovery(recovered, shape_latents(batch.latents, self._config.latent_size))
 
     def _quantity_error(self, synthetic: Tensor, batch: Batch) -> Tensor:
         measured = self._quantifier(synthetic, batch.condition)

@@ -13,8 +13,8 @@ from training.presets import PRESETS
 
 Configuration = Literal["paper", "ours"]
 
-# One setting each away from ours, with what it asks. What is not a setting (a mode-seeking or latent-recovery term,
-# more steps or width for the discriminator alone) cannot be asked here.
+# One setting each away from ours, with what it asks. What is not a setting (a mode-seeking term, more steps or width
+# for the discriminator alone) cannot be asked here.
 ABLATIONS = {
     "conditioning=condition": "no quantities",
     "quantity_weight=0": "no error of quantities in the loss",
@@ -29,6 +29,7 @@ ABLATIONS = {
     "lecam_weight=0": "no LeCam",
     "r1_strength=0": "no R1",
     "reconstruction_weight=0": "no reconstruction",
+    "latent_recovery_weight=1": "latents of shape recovered by the discriminator",
     "augmentation_probability=0": "no augmentation",
     "sampling=count": "conditions as often as they come",
     "projection_ramp_share=0": "condition at full weight from the start",

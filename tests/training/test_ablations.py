@@ -48,6 +48,7 @@ ABLATIONS = (
     "reconstruction=acquired",
     "sampling=count",
     "gradient_limit=none",
+    "latent_recovery_weight=1",
 )
 
 

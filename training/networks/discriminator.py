@@ -28,6 +28,7 @@ class Judgement(NamedTuple):
     logits: Tensor  # (n,), above 0 means acquired
     reconstructed_whole: Tensor | None  # (n, 1, m/2, m/2)
     reconstructed_part: Tensor | None  # (n, 1, m/2, m/2): the asked quadrant at full resolution
+    recovered_latents: Tensor | None  # (n, latent_size), of shape; meant for synthetic slices
 
 
 class Discriminator(nn.Module):
@@ -66,6 +67,10 @@ class Discriminator(nn.Module):
         self.part_resolution = config.matrix // 4
         self.decode_whole = Decoder(channels[self.whole_resolution], width, layers=layers)
         self.decode_part = Decoder(channels[self.part_resolution], width, layers=layers)
+        # Without a spectral norm: it would bound what is recovered, and no gradient of the logits passes here.
+        self.recover_latents = (
+            nn.Linear(config.embedding_size, config.latent_size) if config.latent_recovery_weight > 0 else None
+        )
 
     def forward(
         self,
@@ -94,11 +99,12 @@ class Discriminator(nn.Module):
             projection = (description * embedding).sum(dim=1) * description.shape[1] ** -0.5
             logits = logits + projection_weight * projection
         logits = self.logit_gain * logits
+        recovered = None if self.recover_latents is None else self.recover_latents(description).float()
         if quadrant is None:
-            return Judgement(logits, None, None)
+            return Judgement(logits, None, None, recovered)
         whole = kept[self.whole_resolution][:reconstruct]
         part = cut_quadrant(kept[self.part_resolution][:reconstruct], quadrant)
-        return Judgement(logits, self.decode_whole(whole).float(), self.decode_part(part).float())
+        return Judgement(logits, self.decode_whole(whole).float(), self.decode_part(part).float(), recovered)
 
     def _with_planes(self, images: Tensor, one_hot: Tensor) -> Tensor:
         if not self.has_planes:

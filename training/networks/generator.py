@@ -106,8 +106,7 @@ class Generator(nn.Module):
 
     def _split_latents(self, latents: Tensor) -> tuple[Tensor, Tensor | None]:
         """Latents of shape (n, latent_size), of unit second moment, and the texture map (n, 1, t, t)."""
-        shape, texture = latents[:, : self.latent_size], latents[:, self.latent_size :]
-        shape = shape * torch.rsqrt(shape.square().mean(dim=1, keepdim=True) + 1e-8)
+        shape, texture = shape_latents(latents, self.latent_size), latents[:, self.latent_size :]
         if self.texture_matrix is None:
             return shape, None
         return shape, texture.reshape(-1, 1, self.texture_matrix, self.texture_matrix)
@@ -116,6 +115,12 @@ class Generator(nn.Module):
         """Write the spectral norms into the weights, in place, so that the graph holds plain convolutions."""
         remove_parametrizations(self)
         return self
+
+
+def shape_latents(latents: Tensor, size: int) -> Tensor:
+    """Return the latents of shape (n, size) among all latents of slices, of unit second moment."""
+    shape = latents[:, :size]
+    return shape * torch.rsqrt(shape.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
 def _norm(config: TrainingConfig, channels: int) -> nn.Module:

@@ -1,0 +1,63 @@
+"""The trials that no preset holds: each does what it is for, and leaves a run without it as it was."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from tests.support.tiny_training import TINY, tiny_prepared
+from training.config import TrainingConfig
+from training.loop import TrainingLoop
+from training.networks.build import build_networks
+from training.networks.generator import shape_latents
+from training.run import RunDirectory
+
+LEGIBLE = dataclasses.replace(TINY, images=8_000, latent_recovery_weight=30.0, generator_learning_rate=2e-3)
+
+
+def _loop(config: TrainingConfig) -> TrainingLoop:
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    run = RunDirectory(Path("never written"))
+    return TrainingLoop(run=run, prepared=tiny_prepared(), config=config, seed=3, fabric=fabric)
+
+
+def _train(loop: TrainingLoop, steps: int) -> list[dict[str, float]]:
+    """Losses of so many steps."""
+    size = TINY.batch_size
+    batches = ((step * size, loop._batches.draw(step * size)) for step in range(steps))
+    return [dict(loop._stepper.step(loop.networks, batch, images_seen=seen)) for seen, batch in batches]
+
+
+def _recovery_error(loop: TrainingLoop) -> float:
+    """Mean squared error of the latents of shape of slices never seen, as the discriminator recovers them."""
+    networks, errors = loop.networks, []
+    for seed in range(8):
+        batch = loop._batches.draw(1_000_000 + seed)
+        with torch.no_grad():
+            synthetic = networks.generator(batch.latents, batch.condition, batch.asked)
+            recovered = networks.discriminator(synthetic, batch.condition, batch.asked, 1.0).recovered_latents
+        errors.append((recovered - shape_latents(batch.latents, TINY.latent_size)).square().mean())
+    return float(torch.stack(errors).mean())
+
+
+def test_the_discriminator_learns_to_recover_the_latents_of_shape_better_than_chance() -> None:
+    loop = _loop(dataclasses.replace(LEGIBLE, discriminator_learning_rate=2e-3, augmentation_probability=0.0))
+    _train(loop, 150)
+    assert _recovery_error(loop) < 0.9, "1 is the error of recovering nothing"
+
+
+def test_the_generator_is_paid_for_latents_that_can_be_recovered() -> None:
+    loop = _loop(dataclasses.replace(LEGIBLE, discriminator_learning_rate=0.0))
+    batch = loop._batches.draw(0)
+    errors = [
+        loop._stepper.step(loop.networks, batch, images_seen=step)["generator_latent_recovery"] for step in range(20)
+    ]
+    assert errors[-1] < errors[0] - 0.003, "the discriminator stood still: it was the generator that learnt"
+
+
+def test_a_discriminator_without_recovery_has_no_head_for_it() -> None:
+    without = build_networks(TINY, seed=1)[1].state_dict()
+    recovering = build_networks(dataclasses.replace(TINY, latent_recovery_weight=1.0), seed=1)[1].state_dict()
+    assert set(recovering) - set(without) == {"recover_latents.weight", "recover_latents.bias"}
+    assert recovering["recover_latents.weight"].shape == (TINY.latent_size, TINY.embedding_size)
