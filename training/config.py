@@ -25,6 +25,7 @@ class TrainingConfig:
     # networks
     matrix: int
     width: int  # channels at full resolution; training.networks gives the multiples
+    discriminator_width: int | None = None  # of the discriminator, where it is not the generator's
     latent_size: int = 128  # latents of shape and regional pattern
     # Side of a map of latents that texture grows from, laid over the field: the noise of a scan has hundreds of
     # degrees of freedom, more than the latents of shape carry (Karras et al. 2019, arXiv 1812.04948, section 3.2).
@@ -196,6 +197,7 @@ class TrainingConfig:
 
 # What runs did before a setting was there. A run whose config.json lacks it was trained so, and trains on so.
 BEFORE: Mapping[str, Any] = {
+    "discriminator_width": None,
     "conditioning": "quantities",
     "normalisation": "spectral",
     "upsampling": "bilinear",
@@ -219,6 +221,7 @@ BEFORE: Mapping[str, Any] = {
 # Wide: they catch a slip of the pen, not a bad idea.
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "width": (1, 1024),
+    "discriminator_width": (1, 1024),
     "latent_size": (1, 65_536),
     "detail_gain": (0, 1000),
     "embedding_size": (1, 65_536),

@@ -49,6 +49,7 @@ ABLATIONS = (
     "sampling=count",
     "gradient_limit=none",
     "latent_recovery_weight=1",
+    "discriminator_width=3",
 )
 
 

@@ -84,6 +84,7 @@ def test_one_word_changes_one_setting_in_its_own_type() -> None:
     [
         ("width=none", "width must be a whole number, got 'none'"),
         ("width=1e9", "width must be a whole number, got '1e9'"),
+        ("discriminator_width=0", "discriminator_width must be from 1 to 1024, got 0"),
         ("width=0", "width must be from 1 to 1024, got 0"),
         ("matrix=256", r"matrix must be one of \(64, 128\), got 256"),
         ("gradient_limit=inf", "gradient_limit must be from"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from tests.support.tiny_training import TINY, tiny_prepared
+from tests.support.tiny_training import TINY, same_tensors, tiny_prepared
 from training.config import TrainingConfig
 from training.loop import TrainingLoop
 from training.networks.build import build_networks
@@ -61,3 +61,22 @@ def test_a_discriminator_without_recovery_has_no_head_for_it() -> None:
     recovering = build_networks(dataclasses.replace(TINY, latent_recovery_weight=1.0), seed=1)[1].state_dict()
     assert set(recovering) - set(without) == {"recover_latents.weight", "recover_latents.bias"}
     assert recovering["recover_latents.weight"].shape == (TINY.latent_size, TINY.embedding_size)
+
+
+def test_a_discriminator_of_another_width_judges_and_leaves_the_generator_as_it_was() -> None:
+    config = dataclasses.replace(TINY, discriminator_width=5)
+    generator, discriminator = build_networks(config, seed=1)
+    same = build_networks(TINY, seed=1)[0]
+    assert [p.shape for p in generator.parameters()] == [p.shape for p in same.parameters()]
+    assert discriminator.from_image[0].out_channels == 2 * 5, "64 pixels have twice the channels of full resolution"
+    images, condition = torch.zeros(4, 1, 64, 64), torch.arange(4)
+    judged = discriminator(images, condition, torch.zeros(4, TINY.quantity_size), 1.0, quadrant=0, reconstruct=2)
+    assert judged.logits.shape == (4,)
+    assert judged.reconstructed_whole.shape == judged.reconstructed_part.shape == (2, 1, 32, 32)
+
+
+def test_the_discriminator_has_the_generator_s_width_where_none_is_set_apart() -> None:
+    alone, named = (
+        build_networks(dataclasses.replace(TINY, discriminator_width=width), seed=1)[1] for width in (None, TINY.width)
+    )
+    assert same_tensors(alone.state_dict().values(), named.state_dict().values())

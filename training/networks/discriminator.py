@@ -36,7 +36,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
-        width = config.width
+        width = config.width if config.discriminator_width is None else config.discriminator_width
         resolutions = [r for r in sorted(CHANNELS, reverse=True) if r <= config.matrix]
         channels = {r: CHANNELS[r] * width for r in resolutions}
         layers = Layers(config.normalisation)
