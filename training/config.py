@@ -41,6 +41,9 @@ class TrainingConfig:
     conditioning: Literal["quantities", "condition", "one-hot"] = "quantities"
     # Scores of the reference's principal components among the quantities: z was nearly ignored without them.
     principal_scores: int = 32
+    # Gaussians in the density of a condition's quantities, on each side where it is unilateral; fewer where one of them
+    # would hold too few slices (training.quantities.density_fit).
+    density_components: int = 1
     # spectral: Miyato et al. 2018 (arXiv 1802.05957) on both networks; the discriminator has no batch norm, which lets
     # it tell by the company a slice is in. batch: no spectral norm, batch norm in the discriminator (author's code).
     normalisation: Literal["spectral", "batch"] = "spectral"
@@ -199,6 +202,7 @@ class TrainingConfig:
 BEFORE: Mapping[str, Any] = {
     "discriminator_width": None,
     "conditioning": "quantities",
+    "density_components": 1,
     "normalisation": "spectral",
     "upsampling": "bilinear",
     "deviation_group": 4,
@@ -226,6 +230,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "detail_gain": (0, 1000),
     "embedding_size": (1, 65_536),
     "principal_scores": (0, 512),
+    "density_components": (1, 64),
     "deviation_group": (2, 64),
     "logit_gain": (1e-3, 1e3),
     "images": (1, 10**9),

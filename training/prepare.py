@@ -51,7 +51,7 @@ def prepare(cohort: Cohort, config: TrainingConfig, *, dataset: Dataset = "A") -
     condition = train.condition_index
     basis = fit_basis(train.counts, condition, size=config.principal_scores)
     raw = measure_raw(train.counts, condition, basis, pixel_spacing_mm=pixel_spacing_mm)
-    density = fit_density(raw, condition)
+    density = fit_density(raw, condition, components=config.density_components)
     scale = IntensityScale.above(train.counts)
     return Prepared(
         slices=TrainingSlices(

@@ -21,6 +21,7 @@ ABLATIONS = {
     "principal_scores=0": "no principal scores",
     "principal_scores=8": "8 principal scores for 32",
     "principal_scores=64": "64 principal scores for 32",
+    "density_components=2": "quantities drawn from two Gaussians for one",
     "texture_matrix=none": "no map of latents for texture",
     "detail_gain=none": "no fine detail shown to the discriminator",
     "deviation_group=none": "no spread shown to the discriminator",

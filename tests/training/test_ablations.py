@@ -50,6 +50,7 @@ ABLATIONS = (
     "gradient_limit=none",
     "latent_recovery_weight=1",
     "discriminator_width=3",
+    "density_components=2",
 )
 
 

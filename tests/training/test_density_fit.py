@@ -6,7 +6,7 @@ import pytest
 from spect.conditions import CONDITIONS, parse_condition
 from spect.density import QuantityDensity, Targets
 from spect.errors import TrainingError
-from training.quantities.density_fit import fit_density
+from training.quantities.density_fit import SMALLEST_COMPONENT, fit_density
 
 UNILATERAL = parse_condition("COR", "unilateral")
 NORMAL = parse_condition("COR", "normal")
@@ -60,6 +60,47 @@ def test_noise_in_the_means_of_few_slices_is_not_kept() -> None:
     mixture = fit_density(raw, condition).mixtures[NORMAL]
     sample_means = raw[condition == NORMAL.index, 3:].mean(axis=0)
     assert np.abs(mixture.means[0, 3:]).mean() < 0.5 * np.abs(sample_means).mean()
+
+
+def _in_two_clusters(far: int, seed: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    """The population, where so many of 60 normal slices lie eight SD off along the third score."""
+    raw, condition = _population(60, seed=seed)
+    raw[np.flatnonzero(condition == NORMAL.index)[:far], 4] += 8
+    return raw, condition
+
+
+def test_two_separate_clusters_are_fitted_as_two_where_a_mixture_is_asked_for() -> None:
+    raw, condition = _in_two_clusters(far=20)
+    one, two = (fit_density(raw, condition, components=components) for components in (1, 2))
+    assert len(one.mixtures[NORMAL].weights) == 1
+    assert sorted(two.mixtures[NORMAL].weights) == pytest.approx([1 / 3, 2 / 3])
+    assert sorted(two.mixtures[NORMAL].means[:, 4]) == pytest.approx([0, 8], abs=0.6)
+    between = [(np.abs(_draw(density, NORMAL)[:, 4] - 4) < 1).mean() for density in (one, two)]
+    assert between[0] > 0.1, "one Gaussian puts slices where there are none"
+    assert between[1] < 0.01
+
+
+def test_a_mixture_keeps_mean_and_spread_of_its_condition() -> None:
+    raw, condition = _in_two_clusters(far=20)
+    drawn, members = _draw(fit_density(raw, condition, components=2), NORMAL), raw[condition == NORMAL.index]
+    spread = members.std(axis=0)
+    assert (np.abs(drawn.mean(axis=0) - members.mean(axis=0)) < 0.15 * spread).all()
+    assert np.abs(drawn.std(axis=0) / spread - 1).max() < 0.1
+
+
+def test_a_cluster_of_fewer_slices_than_a_component_needs_is_not_split_off() -> None:
+    raw, condition = _in_two_clusters(far=SMALLEST_COMPONENT - 1)
+    assert len(fit_density(raw, condition, components=2).mixtures[NORMAL].weights) == 1
+    few, of_few = _population(2 * SMALLEST_COMPONENT - 1, seed=8)
+    assert len(fit_density(few, of_few, components=2).mixtures[NORMAL].weights) == 1
+
+
+def test_each_side_of_a_defect_is_split_by_itself() -> None:
+    raw, condition = _population(200, seed=9)
+    mixture = fit_density(raw, condition, components=2).mixtures[UNILATERAL]
+    left = mixture.means[:, 1] < fit_density(raw, condition).standardise(np.zeros(raw.shape[1]))[1]
+    assert left.tolist() == [True, True, False, False]
+    assert mixture.weights[left].sum() == pytest.approx((raw[condition == UNILATERAL.index, 1] < 0).mean())
 
 
 def test_the_support_is_the_fitted_density_s_and_not_the_extremes_of_patients() -> None:

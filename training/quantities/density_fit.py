@@ -1,6 +1,7 @@
 """Fit the density of quantities that a condition's synthetic slices are drawn from.
 
-One Gaussian a condition, two for unilateral ones (by the sign of the log ratio: the side of the defect). Standard
+One Gaussian a condition, two for unilateral ones (by the sign of the log ratio: the side of the defect), or where a run
+asks for a mixture so many for each of these, fitted to the clusters that k-means finds among their slices. Standard
 deviations are the component's own, and so are means as far as they stand out of their standard error: noise in 30
 means of 30 slices would by itself tell synthetic from acquired (non-negative garrote, Breiman 1995, towards the level's
 mean). Correlations, many for few slices, are shrunk towards those of the whole level with the weight of an
@@ -8,10 +9,11 @@ inverse-Wishart prior of d degrees of freedom, and the level's own towards none 
 Chen et al. 2010 (arXiv 0907.4698).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 
 from spect.conditions import CONDITIONS, Condition, Pattern
 from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS, GaussianMixture, QuantityDensity, Vector
@@ -19,7 +21,9 @@ from spect.errors import TrainingError
 from training.quantities.principal import level_of_condition
 
 SUPPORT_DEVIATIONS = 3.0  # a user may ask up to this far from a component's mean
-SMALLEST_COMPONENT = 8  # slices; with fewer on one side a unilateral condition keeps one component
+SMALLEST_COMPONENT = 8  # slices; with fewer on one side, or in a cluster, slices are not split so
+CLUSTER_STARTS = 10  # of k-means, of which the tightest clusters are kept
+CLUSTER_SEED = 20_220_612  # fixed: slices have one density
 FEWEST_COUNTS = 0.05  # of the cohort's mean: mean counts stay positive however wide the density
 
 
@@ -28,8 +32,11 @@ def quantity_names(principal_scores: int) -> tuple[str, ...]:
     return (MEAN_COUNTS, LOG_LEFT_RIGHT_RATIO, *(f"score_{k + 1}" for k in range(principal_scores)))
 
 
-def fit_density(raw: Vector, condition: NDArray[np.int64]) -> QuantityDensity:
-    """Fit the density to raw quantities (n, d) of training slices: mean counts, log ratio, principal scores."""
+def fit_density(raw: Vector, condition: NDArray[np.int64], *, components: int = 1) -> QuantityDensity:
+    """Fit the density to raw quantities (n, d) of training slices: mean counts, log ratio, principal scores.
+
+    A condition gets at most so many `components`, a unilateral one on each side.
+    """
     size = raw.shape[1]
     center, scale = np.zeros(size), np.ones(size)  # scores are standardised by the basis already
     center[:2], scale[:2] = raw[:, :2].mean(axis=0), raw[:, :2].std(axis=0)
@@ -41,7 +48,12 @@ def fit_density(raw: Vector, condition: NDArray[np.int64]) -> QuantityDensity:
         served = CONDITIONS[index]
         if len(rows) < 3:
             raise TrainingError(f"{served} has {len(rows)} training slices; at least 3 are needed to draw from it")
-        mixtures[served] = _fit_mixture(rows, raw[condition == index, 1], served, correlations[index])
+        members = [
+            cluster
+            for side in _sides(rows, raw[condition == index, 1], served)
+            for cluster in _clusters(side, components)
+        ]
+        mixtures[served] = _fit_mixture(members, correlations[index])
     return QuantityDensity(
         names=quantity_names(size - 2),
         center=center,
@@ -51,7 +63,7 @@ def fit_density(raw: Vector, condition: NDArray[np.int64]) -> QuantityDensity:
     )
 
 
-def _components(rows: Vector, log_ratio: Vector, served: Condition) -> Iterator[Vector]:
+def _sides(rows: Vector, log_ratio: Vector, served: Condition) -> Iterator[Vector]:
     left, right = rows[log_ratio < 0], rows[log_ratio >= 0]
     if served.pattern is Pattern.UNILATERAL and min(len(left), len(right)) >= SMALLEST_COMPONENT:
         yield from (left, right)
@@ -59,15 +71,25 @@ def _components(rows: Vector, log_ratio: Vector, served: Condition) -> Iterator[
         yield rows
 
 
-def _fit_mixture(rows: Vector, log_ratio: Vector, served: Condition, level_correlation: Vector) -> GaussianMixture:
+def _clusters(rows: Vector, wanted: int) -> list[Vector]:
+    """Split rows (n, d) into as many clusters as are wanted, or as many as hold `SMALLEST_COMPONENT` rows each."""
+    for count in range(min(wanted, len(rows) // SMALLEST_COMPONENT), 1, -1):
+        cluster = KMeans(count, n_init=CLUSTER_STARTS, random_state=CLUSTER_SEED).fit_predict(rows)
+        if np.bincount(cluster, minlength=count).min() >= SMALLEST_COMPONENT:
+            return [rows[cluster == index] for index in range(count)]
+    return [rows]
+
+
+def _fit_mixture(components: Sequence[Vector], level_correlation: Vector) -> GaussianMixture:
     weights, means, factors = [], [], []
-    for members in _components(rows, log_ratio, served):
+    total = sum(map(len, components))
+    for members in components:
         n, d = members.shape
         deviation = np.maximum(members.std(axis=0, ddof=1), 1e-6)
         own = _correlation(members, deviation)
         prior = d / (d + n)
         correlation = (1 - prior) * own + prior * level_correlation
-        weights.append(n / len(rows))
+        weights.append(n / total)
         means.append(_mean_that_stands_out(members.mean(axis=0), deviation / np.sqrt(n)))
         factors.append(deviation[:, None] * np.linalg.cholesky(correlation + 1e-9 * np.eye(d)))
     return GaussianMixture(weights=np.array(weights), means=np.array(means), factors=np.array(factors))
