@@ -25,6 +25,10 @@ class SyntheticSlices(IterableDataset[Sample]):
     `condition` (its position in the fixed order), `seed` and `index`. Datasets of
     different seeds below 2^32 share no slice.
 
+    A worker opens what it reads itself, whatever clients its parent holds. None of those may be making slices in
+    another thread at the moment the loader forks: what that thread has locked stays locked in the worker, unless the
+    loader has `multiprocessing_context="spawn"`.
+
     Parameters
     ----------
     url, bundle

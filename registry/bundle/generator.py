@@ -8,6 +8,7 @@ from typing import Literal, Self
 import numpy as np
 
 from registry.bundle.directory import Bundle, compute_sha256
+from registry.bundle.forked import outlive_forks
 from registry.bundle.manifest import GraphTensor, Manifest, in_words
 from registry.bundle.runtime import onnxruntime, onnxruntime_errors
 from spect.conditions import Condition
@@ -46,6 +47,8 @@ DEFAULT_BATCH = 64
 
 class ReleasedGenerator:
     """A bundle's generator, ready to run; safe to use from several threads.
+
+    A process forked while nothing runs it may use it too, on one thread of the CPU; not where it runs on CUDA.
 
     Parameters
     ----------
@@ -210,6 +213,7 @@ def _open_session(model: bytes, *, require_gpu: bool, threads: int | None) -> on
     except _GRAPH_ERRORS as error:
         first_line = str(error).splitlines()[0]
         raise BundleError(f"ONNX Runtime cannot open the generator ({first_line}); release the model again") from None
+    outlive_forks(session)
     provider = session.get_providers()[0]
     if require_gpu and provider != CUDA_PROVIDER:
         raise DeviceError(f"a GPU was required, but the session runs on {provider}; install synspect[cuda] or drop it")

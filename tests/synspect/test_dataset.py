@@ -1,5 +1,6 @@
 """A torch dataset of synthetic slices: no repeats among workers and ranks, the same slices every time."""
 
+import gc
 import os
 import pickle
 from collections.abc import Iterator
@@ -43,6 +44,31 @@ def test_workers_share_the_slices_without_a_repeat(tiny_bundle, workers) -> None
     ]
 
     assert sorted(seen) == sorted((level, index) for level, _ in PAIRS for index in range(10))
+
+
+class CollectingSlices(SyntheticSlices):
+    """Collects garbage when it is read."""
+
+    def __iter__(self) -> Iterator[dict]:
+        gc.collect()
+        yield from super().__iter__()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine of one core
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12 of a fork beside threads
+def test_a_worker_collects_a_client_that_its_parent_forgot(tiny_bundle) -> None:
+    """It waited for ever for threads of the parent's, which a fork does not have."""
+    client = Client(bundle=tiny_bundle.path, threads=2)
+    client.itself = client  # forgotten, but not gone before the collector comes
+    gc.disable()
+    try:
+        del client
+        loader = DataLoader(
+            CollectingSlices(bundle=tiny_bundle.path, conditions=PAIRS, count=4), num_workers=1, timeout=30
+        )
+        assert len(list(loader)) == 8
+    finally:
+        gc.enable()
 
 
 def test_a_dataset_travels_to_another_process_as_it_is(tiny_bundle) -> None:
