@@ -4,18 +4,19 @@ import pytest
 from study.arms import compute_training_seconds
 from study.estimate import estimate_hours
 from study.figures import draw_figures
-from study.plan import ABLATIONS, Arm, Scale, build_plan
+from study.plan import ABLATIONS, Arm, build_plan
 from study.report import render_report
-from study.results import ArmResult, StudyRecord
+from study.results import ArmResult
 from study.summary import count_agreement, count_verdicts, finds_difference
 from study.tables import tabulate_ablations, tabulate_equivalence, tabulate_p_values
 
 from registry.bundle.panel import Measurement, Panel
 from spect.conditions import Pattern
+from tests.support.study_results import RECORD, build_arm, build_result
 from training.presets import PRESETS
 from training.validation.left_right import left_right_metric
 
-SCALE = Scale(matrix=64, width=16, images=16_000)
+SCALE = RECORD.scale
 
 
 def _panel(measurements: list[Measurement]) -> Panel:
@@ -52,39 +53,21 @@ def _result(arm: Arm, *, p: float = 0.6, ratio: float = 1.0, auc: float = 0.9, *
     measurements.append(
         Measurement(metric="c2st_auc_beyond_conditioned", cell="all", value=auc, low=auc - 0.01, high=auc + 0.01)
     )
-    values = {
-        "arm": arm,
-        "outcome": "measured",
-        "images_seen": SCALE.images,
-        "training_slices": 703,
-        "training_hours": 0.5,
-        "validation_hours": 0.25,
-        "machine": "an abacus",
-        "precision": "32-true",
-        "git_commit": "0" * 40,
-        "changed_settings": {},
-        "finished_at": "2026-01-01T00:00:00+00:00",
-        "panel": _panel(measurements),
-        "against_training": tuple(_p_values(p)),
-    }
-    return ArmResult.model_validate(values | changes)
-
-
-def _arm(dataset: str = "A", configuration: str = "ours", seed: int = 0, change: str | None = None) -> Arm:
-    return Arm.model_validate({"dataset": dataset, "configuration": configuration, "seed": seed, "change": change})
+    values = {"against_training": tuple(_p_values(p)), "panel": _panel(measurements)}
+    return build_result(arm, **(values | changes))
 
 
 def test_every_ablation_is_one_setting_away_from_ours_and_sees_as_many_images() -> None:
-    ours = _arm().config(SCALE)
+    ours = build_arm().config(SCALE)
     assert ours.collapse_limit is None, "an arm that collapses is measured, not stopped"
     for change in ABLATIONS:
-        differences = _arm(change=change).config(SCALE).differences(ours)
+        differences = build_arm(change=change).config(SCALE).differences(ours)
         assert list(differences) == [change.partition("=")[0]], change
-    assert ours.images == _arm(configuration="paper").config(SCALE).images == 16_000
+    assert ours.images == build_arm(configuration="paper").config(SCALE).images == 16_000
 
 
 def test_the_authors_configuration_is_scaled_in_nothing_but_its_size() -> None:
-    changed = _arm(configuration="paper").config(SCALE).differences(PRESETS["paper"])
+    changed = build_arm(configuration="paper").config(SCALE).differences(PRESETS["paper"])
     assert set(changed) == {"matrix", "width", "images", "checkpoint_every"}
 
 
@@ -98,9 +81,9 @@ def test_a_study_cut_short_has_compared_all_configurations_once_before_it_repeat
 
 def test_p_values_stand_beside_the_abstracts_with_every_seed() -> None:
     results = [
-        _result(_arm("B", "paper", 0), p=0.3),
-        _result(_arm("B", "ours", 0), p=0.02),
-        _result(_arm("B", "ours", 1), p=0.00001),
+        _result(build_arm("B", "paper", 0), p=0.3),
+        _result(build_arm("B", "ours", 0), p=0.02),
+        _result(build_arm("B", "ours", 1), p=0.00001),
     ]
     table = tabulate_p_values(results, against="unseen")
     assert "| mean counts, B, normal | < 0.0001 | 0.3 | 0.02; < 0.0001 | 0.5 | 0.25 |" in table
@@ -116,13 +99,13 @@ def test_the_abstract_is_agreed_with_where_a_p_value_falls_on_its_side_of_five_p
         True,
     ]
     # The abstract finds one difference among the six of dataset A, and five among the six of B.
-    results = [_result(_arm("A"), p=0.6), _result(_arm("B"), p=0.6)]
+    results = [_result(build_arm("A"), p=0.6), _result(build_arm("B"), p=0.6)]
     assert count_agreement(results[:1], "ours", against="training") == (5, 6)
     assert count_agreement(results, "ours", against="unseen") == (6, 12)
 
 
 def test_verdicts_are_counted_and_printed_beside_the_value() -> None:
-    results = [_result(_arm("A"), ratio=1.01), _result(_arm("A", seed=1), ratio=1.2)]
+    results = [_result(build_arm("A"), ratio=1.01), _result(build_arm("A", seed=1), ratio=1.2)]
     assert count_verdicts(results, "ours") == {"equivalent": 6, "inconclusive": 0, "different": 6}
     table = tabulate_equivalence(results)
     assert "| mean counts, A, normal | – | 1.01 equivalent; 1.20 different | 1.01 | 0.97 |" in table
@@ -130,18 +113,10 @@ def test_verdicts_are_counted_and_printed_beside_the_value() -> None:
 
 def test_an_arm_that_diverged_is_told_and_not_left_out() -> None:
     diverged = {"outcome": "no generator", "reason": "it diverged", "panel": None, "against_training": ()}
-    results = [_result(_arm()), _result(_arm(change="lecam_weight=0"), **diverged)]
+    results = [_result(build_arm()), _result(build_arm(change="lecam_weight=0"), **diverged)]
     assert "| `lecam_weight=0`: no LeCam | no generator |" in tabulate_ablations(results)
-    record = StudyRecord(
-        scale=SCALE,
-        training_fingerprint="a",
-        training_source="simulated",
-        training_simulator_version="2",
-        test_fingerprint="b",
-        is_quick=False,
-    )
     figures = draw_figures(results)
-    text = render_report(record, results, figures)
+    text = render_report(RECORD, results, figures)
     assert "no generator: it diverged" in text
     assert "**simulated (simulator 2)**: nothing here is evidence about patients" in text
     assert text.count("16,000 images seen by every arm") == 8, "under every table"
@@ -157,6 +132,6 @@ def test_hours_are_those_of_the_training_and_not_of_the_night_between() -> None:
 
 
 def test_hours_are_estimated_by_the_arms_that_are_done() -> None:
-    assert estimate_hours(_arm(), SCALE, [], images_per_second=16_000 / 3600)[0] == pytest.approx(1.0)
-    done = [_result(_arm(seed=1))]
-    assert estimate_hours(_arm(), SCALE, done, images_per_second=1.0) == pytest.approx((0.5, 0.25))
+    assert estimate_hours(build_arm(), SCALE, [], images_per_second=16_000 / 3600)[0] == pytest.approx(1.0)
+    done = [_result(build_arm(seed=1))]
+    assert estimate_hours(build_arm(), SCALE, done, images_per_second=1.0) == pytest.approx((0.5, 0.25))
