@@ -29,6 +29,7 @@ from side_by_side import check_places
 from registry.bundle.runtime import onnxruntime
 from spect.atomic import write_atomically
 from spect.sampling import GeneratorInputs
+from training.config import TrainingConfig
 from training.export import MODEL_RANGE, write_graph
 from training.inference_form import to_inference_form
 from training.machine import describe_cpu
@@ -70,7 +71,7 @@ def main() -> None:
     costs = []
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        generator = build_generator(arguments.preset)
+        generator = build_generator(preset(arguments.preset))
         needs = write_forms(generator, directory)
         print(_describe_needs(generator, needs))
         for threads in arguments.threads:
@@ -87,10 +88,10 @@ def main() -> None:
         draw(costs, arguments.plot)
 
 
-def build_generator(name: str) -> Generator:
-    """Return an untrained generator of a preset, ready to be exported."""
+def build_generator(config: TrainingConfig) -> Generator:
+    """Return an untrained generator, ready to be exported."""
     torch.manual_seed(0)
-    generator = Generator(preset(name)).eval()
+    generator = Generator(config).eval()
     generator.correction.gain.uniform_(0.5, 1.2)  # as after calibration
     return generator.requires_grad_(requires_grad=False).remove_parametrizations()
 
@@ -192,7 +193,7 @@ def measure_memory(form: str, preset_name: str, directory: Path, *, threads: int
 
 
 def _grow(form: str, preset_name: str, directory: Path, threads: int, batch: int) -> float:
-    generator = build_generator(preset_name)
+    generator = build_generator(preset(preset_name))
     run, inputs = open_form(form, generator, directory, threads=threads), draw_inputs(generator, batch)
     before = _peak_mebibytes()
     for _ in range(3):
