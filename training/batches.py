@@ -1,7 +1,7 @@
 """What one step sees: acquired slices, what the synthetic ones are asked for, and how all are augmented.
 
-A batch is a function of (seed, images seen, roll-backs) alone, so that a resumed run repeats the uninterrupted one, and
-one that was rolled back does not walk into the same trouble.
+A batch is a function of (seed, images seen, roll-backs, turn) alone, so that a resumed run repeats the uninterrupted
+one, and one that was rolled back does not walk into the same trouble.
 """
 
 from dataclasses import dataclass, replace
@@ -78,9 +78,14 @@ class BatchSource:
         self._slices, self._density, self._config, self._seed = slices, density, config, seed
         self._probabilities = slices.probabilities(config.sampling)
 
-    def draw(self, images_seen: int, *, roll_backs: int = 0) -> Batch:
-        """Draw the batch after `images_seen` images; every roll-back begins another stream."""
+    def draw(self, images_seen: int, *, roll_backs: int = 0, turn: int = 0) -> Batch:
+        """Draw the batch after `images_seen` images; every roll-back begins another stream.
+
+        Turn 0 is the batch of both networks, turns from 1 on are for the discriminator alone.
+        """
         stream = [self._seed, images_seen] if roll_backs == 0 else [self._seed, images_seen, roll_backs]
+        if turn > 0:
+            stream = [self._seed, images_seen, roll_backs, turn]
         rng = np.random.default_rng(stream)
         size = self._config.batch_size
         rows = rng.choice(len(self._probabilities), size, p=self._probabilities)

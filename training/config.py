@@ -63,6 +63,10 @@ class TrainingConfig:
     sampling: Literal["square-root", "count"] = "square-root"
     generator_learning_rate: float = 2e-4
     discriminator_learning_rate: float = 2e-4
+    # Updates of the discriminator to one of the generator, each with a batch of its own. Images seen are those of the
+    # generator's steps, the batch of the last update: at equal images seen generators have had as many updates, and the
+    # discriminator has been shown so many times as many slices.
+    discriminator_steps: int = 1
     adam_beta1: float = 0.0  # Gulrajani et al. 2017: momentum chases an opponent that has moved on
     adam_beta2: float = 0.99
     decay_share: float = 0.3  # the rates fall to zero over this last share of the run
@@ -207,6 +211,7 @@ BEFORE: Mapping[str, Any] = {
     "upsampling": "bilinear",
     "deviation_group": 4,
     "sampling": "square-root",
+    "discriminator_steps": 1,
     "adam_beta1": 0.0,
     "adam_beta2": 0.99,
     "reconstruction": "augmented",
@@ -237,6 +242,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "batch_size": (2, 65_536),
     "generator_learning_rate": (0, 1e30),  # so that a test can throw a run off
     "discriminator_learning_rate": (0, 1e30),
+    "discriminator_steps": (1, 64),
     "adam_beta1": (0, 0.9999),
     "adam_beta2": (0, 0.99999),
     "decay_share": (0, 1),

@@ -16,7 +16,7 @@ from spect.errors import DivergenceError, TrainingError
 from spect.formats.png import labelled_rows_png
 from spect.sampling import GeneratorInputs, draw_inputs
 from spect.slices import Counts
-from training.batches import BatchSource
+from training.batches import Batch, BatchSource
 from training.calibration.calibrate import TrainingStatistics, calibrate_output
 from training.checkpoint import averaged_contents, load_checkpoint, save_checkpoint
 from training.config import TrainingConfig
@@ -131,9 +131,7 @@ class TrainingLoop:
         size, fabric = self._config.batch_size, self._fabric
         started, seen_at_start = time.monotonic(), self.images_seen
         while self.images_seen < self._config.images and not any_device(fabric, is_so=should_stop()):
-            batch = self._batches.draw(self.images_seen, roll_backs=self.roll_backs)
-            batch = batch.share(fabric.global_rank, fabric.world_size).to(fabric.device)
-            self._sums.add(self._stepper.step(self.networks, batch, images_seen=self.images_seen))
+            self._sums.add(self._step())
             self.images_seen += size
             speed = (self.images_seen - seen_at_start) / (time.monotonic() - started)
             if self._is_due(self._config.log_every):
@@ -147,6 +145,15 @@ class TrainingLoop:
             elif self._is_due(self._config.checkpoint_every):
                 self.save()
             progress.update(self.images_seen, images_per_second=speed, score=score)
+
+    def _step(self) -> Mapping[str, float]:
+        batch, *others = (self._draw(turn) for turn in range(self._config.discriminator_steps))
+        return self._stepper.step(self.networks, batch, images_seen=self.images_seen, discriminator_batches=others)
+
+    def _draw(self, turn: int) -> Batch:
+        """Draw this process's share of the next batch, on its device."""
+        batch = self._batches.draw(self.images_seen, roll_backs=self.roll_backs, turn=turn)
+        return batch.share(self._fabric.global_rank, self._fabric.world_size).to(self._fabric.device)
 
     def _log(self, tracker: RunTracker, speed: float) -> None:
         means = self._sums.take()

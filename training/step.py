@@ -1,7 +1,7 @@
 """One optimisation step of both networks: takes tensors, returns values, touches no file."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -64,10 +64,21 @@ class Stepper:
     ) -> None:
         self._fabric, self._config, self._quantifier, self._emphasis = fabric, config, quantifier, emphasis
 
-    def step(self, networks: Networks, batch: Batch, *, images_seen: int) -> Mapping[str, float]:
-        """Update the discriminator, then the generator, then the average; return the losses."""
+    def step(
+        self, networks: Networks, batch: Batch, *, images_seen: int, discriminator_batches: Iterable[Batch] = ()
+    ) -> Mapping[str, float]:
+        """Update the discriminator, then the generator, then the average; return the losses.
+
+        The discriminator is first updated once with each of `discriminator_batches`, which count as no images seen; its
+        losses are those of `batch`, the last.
+        """
         schedule = Schedule.at(images_seen, self._config)
         self._set_rates(networks, schedule)
+        for extra in discriminator_batches:
+            with torch.no_grad():
+                synthetic = networks.generator(extra.latents, extra.condition, extra.asked)
+            shown = augment(synthetic, extra.augmentation_synthetic)
+            self._update_discriminator(networks, extra, shown, schedule)
         synthetic = networks.generator(batch.latents, batch.condition, batch.asked)
         augmented = augment(synthetic, batch.augmentation_synthetic)
         values = self._update_discriminator(networks, batch, augmented.detach(), schedule)

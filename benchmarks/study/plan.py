@@ -13,8 +13,7 @@ from training.presets import PRESETS
 
 Configuration = Literal["paper", "ours"]
 
-# One setting each away from ours, with what it asks. What is not a setting (a mode-seeking term, more steps for the
-# discriminator alone) cannot be asked here.
+# One setting each away from ours, with what it asks. What is not a setting (a mode-seeking term) cannot be asked here.
 ABLATIONS = {
     "conditioning=condition": "no quantities",
     "quantity_weight=0": "no error of quantities in the loss",
@@ -26,6 +25,7 @@ ABLATIONS = {
     "detail_gain=none": "no fine detail shown to the discriminator",
     "deviation_group=none": "no spread shown to the discriminator",
     "discriminator_learning_rate=0.0004": "discriminator's rate doubled",
+    "discriminator_steps=2": "two updates of the discriminator to one of the generator",
     "discriminator_width=24": "a discriminator of width 24",
     "logit_gain=1": "discriminator as flat as its spectral norms",
     "lecam_weight=0": "no LeCam",

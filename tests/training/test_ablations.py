@@ -14,7 +14,6 @@ from spect.conditions import CONDITIONS
 from spect.errors import RunError
 from tests.support.tiny_training import TINY, SilentProgress, tiny_cohort, tiny_prepared
 from training.augment import augment, draw_augmentation
-from training.batches import BatchSource
 from training.checkpoint import load_averaged_generator
 from training.config import TrainingConfig
 from training.export import export_onnx
@@ -50,6 +49,7 @@ ABLATIONS = (
     "gradient_limit=none",
     "latent_recovery_weight=1",
     "discriminator_width=3",
+    "discriminator_steps=2",
     "density_components=2",
 )
 
@@ -58,10 +58,10 @@ def _step(config: TrainingConfig) -> dict[str, float]:
     """Losses of the first step."""
     run = RunDirectory(Path("never written"))
     fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
-    prepared = tiny_prepared(dataclasses.replace(TINY, principal_scores=config.principal_scores))
+    kept = {name: getattr(config, name) for name in ("principal_scores", "density_components")}
+    prepared = tiny_prepared(dataclasses.replace(TINY, **kept))
     loop = TrainingLoop(run=run, prepared=prepared, config=config, seed=3, fabric=fabric)
-    batch = BatchSource(prepared.slices, prepared.density, config, 3).draw(0)
-    return dict(loop._stepper.step(loop.networks, batch, images_seen=0))
+    return dict(loop._step())
 
 
 @pytest.mark.parametrize("change", ABLATIONS)

@@ -75,21 +75,35 @@ def test_a_run_leaves_everything_that_release_needs(finished: RunDirectory) -> N
     assert all(map(math.isfinite, scores))
 
 
+def _assert_alike(first: RunDirectory, second: RunDirectory) -> None:
+    """Both runs ended in one state, bit for bit, and logged the same."""
+    ends = [load_checkpoint(run.checkpoint("last")) for run in (first, second)]
+    for part in ("generator", "discriminator", "averaged"):
+        assert same_tensors(*(end[part].values() for end in ends)), part
+    for part in ("generator_optimizer", "discriminator_optimizer"):
+        moments = [[m for state in end[part]["state"].values() for m in state.values()] for end in ends]
+        assert same_tensors(*moments), part
+    assert torch.equal(*(end["anchors"] for end in ends))
+    lines = [[_of_the_run(line) for line in read_metrics(run.metrics)] for run in (first, second)]
+    assert json.dumps(lines[0]) == json.dumps(lines[1])
+
+
 def test_a_resumed_run_repeats_the_uninterrupted_one_bit_by_bit(
     finished: RunDirectory, cohort_path: Path, tmp_path: Path
 ) -> None:
     run, outcome = start_run(_wanted(cohort_path), tmp_path / "run", tracker="none", progress=StopAt(56))
     assert (outcome.is_finished, outcome.images_seen, run.status()) == (False, 56, "interrupted")
     assert resume_run(run, tracker="none", progress=SilentProgress()).is_finished
-    whole, resumed = (load_checkpoint(r.checkpoint("last")) for r in (finished, run))
-    for part in ("generator", "discriminator", "averaged"):
-        assert same_tensors(whole[part].values(), resumed[part].values()), part
-    for part in ("generator_optimizer", "discriminator_optimizer"):
-        moments = [[m for state in c[part]["state"].values() for m in state.values()] for c in (whole, resumed)]
-        assert same_tensors(*moments), part
-    assert torch.equal(whole["anchors"], resumed["anchors"])
-    lines = [[_of_the_run(line) for line in read_metrics(r.metrics)] for r in (finished, run)]
-    assert json.dumps(lines[0]) == json.dumps(lines[1])
+    _assert_alike(finished, run)
+
+
+def test_a_run_with_two_discriminator_steps_is_resumed_bit_by_bit_too(cohort_path: Path, tmp_path: Path) -> None:
+    wanted = _wanted(cohort_path, images=48, discriminator_steps=2)
+    whole, _ = start_run(wanted, tmp_path / "whole", tracker="none", progress=SilentProgress())
+    run, outcome = start_run(wanted, tmp_path / "run", tracker="none", progress=StopAt(24))
+    assert outcome.images_seen == 24
+    assert resume_run(run, tracker="none", progress=SilentProgress()).is_finished
+    _assert_alike(whole, run)
 
 
 def test_another_seed_gives_another_generator(finished: RunDirectory, cohort_path: Path, tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from tests.support.tiny_training import TINY, same_tensors, tiny_prepared
+from spect.conditions import CONDITIONS
+from tests.support.tiny_training import TINY, same_tensors, tiny_cohort, tiny_prepared
 from training.config import TrainingConfig
 from training.loop import TrainingLoop
 from training.networks.build import build_networks
 from training.networks.generator import shape_latents
+from training.prepare import prepare
 from training.run import RunDirectory
 
 LEGIBLE = dataclasses.replace(TINY, images=8_000, latent_recovery_weight=30.0, generator_learning_rate=2e-3)
@@ -80,3 +83,28 @@ def test_the_discriminator_has_the_generator_s_width_where_none_is_set_apart() -
         build_networks(dataclasses.replace(TINY, discriminator_width=width), seed=1)[1] for width in (None, TINY.width)
     )
     assert same_tensors(alone.state_dict().values(), named.state_dict().values())
+
+
+def test_two_discriminator_steps_update_it_twice_and_the_generator_once_for_the_same_images_seen() -> None:
+    loop = _loop(dataclasses.replace(TINY, discriminator_steps=2))
+    loop._step()
+    updates = [
+        {int(state["step"]) for state in optimizer.state_dict()["state"].values()}
+        for optimizer in (loop.networks.generator_optimizer, loop.networks.discriminator_optimizer)
+    ]
+    assert updates == [{1}, {2}]
+
+
+def test_each_turn_draws_a_batch_of_its_own_and_the_first_is_that_of_a_run_without_more() -> None:
+    batches = _loop(TINY)._batches
+    drawn = [batches.draw(8, turn=turn) for turn in (0, 1, 2)] + [batches.draw(16), batches.draw(8, roll_backs=1)]
+    assert torch.equal(drawn[0].latents, batches.draw(8).latents)
+    assert torch.equal(drawn[1].latents, batches.draw(8, turn=1).latents)
+    assert len({float(batch.latents.sum()) for batch in drawn}) == len(drawn)
+
+
+def test_a_run_draws_quantities_from_as_many_gaussians_as_it_asks_for() -> None:
+    rows = np.arange(len(tiny_cohort().counts))
+    cohort = tiny_cohort().take(np.concatenate([rows, rows]))  # 24 training slices of a condition: two of twelve fit
+    one, two = (prepare(cohort, dataclasses.replace(TINY, density_components=components)) for components in (1, 2))
+    assert [len(made.density.mixtures[CONDITIONS[0]].weights) for made in (one, two)] == [1, 2]
