@@ -3,7 +3,7 @@
 import contextlib
 import statistics
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -25,12 +25,18 @@ class Layout:
     load_cores: frozenset[int]
     workers: int
     log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)  # settings of the service
 
 
 @contextlib.contextmanager
 def start_pinned_server(layout: Layout) -> Iterator[ServerProcess]:
     """Start the service on its cores, wait until it is ready, and stop it at the end."""
-    options = ServerOptions(bundle_dir=layout.bundle, port=find_free_port(preferred=0), workers=layout.workers)
+    options = ServerOptions(
+        bundle_dir=layout.bundle,
+        port=find_free_port(preferred=0),
+        workers=layout.workers,
+        environment=layout.environment,
+    )
     with layout.log.open("ab") as log:
         with pinned(set(layout.server_cores)):
             server = ServerProcess(options, log=log)
@@ -41,7 +47,7 @@ def start_pinned_server(layout: Layout) -> Iterator[ServerProcess]:
             server.stop()
 
 
-def load_server(server: ServerProcess, layout: Layout, **plan: float) -> Figures:
+def load_server(server: ServerProcess, layout: Layout, **plan: float | str) -> Figures:
     """Put a load on a server from the cores of the load."""
     return run_load(server.url, set(layout.load_cores), **plan)
 

@@ -4,8 +4,9 @@
 
 With `clients`, each asks again as soon as it is answered (until `seconds`, or until `requests` were sent in all). With
 `rate`, requests leave on the clock, answered or not: what is too much is not asked less. Nothing is repeated, and
-every answer is read to its end, or given up after `patience` seconds. `matrix` asks for slices of that size. `dialect`
-says how another server than ours is asked (`benchmarks/peers/dialects.py`). Prints one line of JSON.
+every answer is read to its end, or given up after `patience` seconds. `matrix` asks for slices of that size,
+`format` for another than npz. `dialect` says how another server than ours is asked (`benchmarks/peers/dialects.py`).
+Prints one line of JSON.
 
 aiohttp, not httpx: parsing in C costs the core of the load a few percent of what httpx does, and BentoML brings it.
 """
@@ -26,7 +27,7 @@ from peers.dialects import DIALECTS
 PATIENCE_SECONDS = 300.0  # longer than any deadline of the service: what never ends counts as broken
 MOST_REQUESTS = 200_000
 
-Plan = dict[str, Any]  # numbers, but for url and dialect
+Plan = dict[str, Any]  # numbers, but for url, format and dialect
 
 
 @dataclass
@@ -96,6 +97,8 @@ class Load:
         body = {"level": "COR", "pattern": "unilateral", "count": slices, "seed": 7, "start": number * slices}
         if "matrix" in self._plan:
             body["matrix"] = int(self._plan["matrix"])
+        if "format" in self._plan:
+            body["format"] = self._plan["format"]
         before = time.perf_counter()
         try:
             async with self._session.post(self._url, json=self._dialect.wrap(body)) as response:
