@@ -24,6 +24,7 @@ from side_by_side import check_cores, check_places, describe_machine, parse_core
 
 from registry.bundle.directory import load_bundle
 from serving.settings import WHOLE_SLICES
+from spect.atomic import write_atomically
 from spect.errors import SynspectError
 from spect.formats.whole import count_most
 from spect.formats.writer import FORMATS, NAMES
@@ -90,7 +91,7 @@ def main() -> int:
     print(f"load average {load:.2f} at the start, {os.getloadavg()[0]:.2f} at the end")
     if arguments.json:
         kept = {"machine": machine, "load_average": load, "measured": [asdict(one) for one in measured]}
-        arguments.json.write_text(json.dumps(kept, indent=2), encoding="utf-8")
+        write_atomically(arguments.json, json.dumps(kept, indent=2).encode())
     return 0
 
 
