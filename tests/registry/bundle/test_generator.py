@@ -19,7 +19,7 @@ from spect.errors import BundleError, DeviceError, InferenceError, InvalidOutput
 from spect.sampling import GeneratorInputs
 from tests.support.tiny_bundle import MAX_COUNTS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 UNILATERAL = parse_condition("COR", "unilateral")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from registry.bundle.directory import Bundle
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Two threads: the session then waits for one when it ends. The alarm ends a child that waits for ever.
 FORK = """
 import os, signal, sys
