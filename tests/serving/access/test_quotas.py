@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serving.access.quota_store import DAY_SECONDS, QuotaStore
-from tests.serving.test_tokens import table, written
+from tests.serving.access.test_tokens import table, written
 from tests.support.asgi_client import AsgiClient
 from tests.support.tiny_bundle import LATE_GAIN, LATE_INDEX, build_tiny_bundle, unbounded_graph
 

@@ -18,7 +18,7 @@ from registry.bundle.directory import Bundle
 from serving.problems import MEDIA_TYPE
 from spect.formats import npz
 from spect.formats.reader import parse_slices
-from tests.serving.test_access import TOKEN, TOKEN_SHA256
+from tests.serving.access.test_access import TOKEN, TOKEN_SHA256
 from tests.support.browser import CHROMIUM, DESKTOP, PHONE, Visit, open_browser
 from tests.support.followed_directory import make_pair, switch
 from tests.support.loopback_server import serve_worker
