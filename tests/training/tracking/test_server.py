@@ -7,7 +7,7 @@ import pytest
 
 from synspect.server_process import find_free_port
 from tests.support.mlflow_server import running_mlflow_server
-from tests.training.test_tracking import _record
+from tests.training.tracking.test_tracking import _record
 from training.run import RunDirectory
 from training.tracking.buffering import FIRST_PAUSE_S
 from training.tracking.mlflow import LiveTracker, replay
