@@ -1,8 +1,8 @@
 """What the released graph would gain by int8, and what its slices would lose.
 
-The convolutions but the last are quantised as ONNX Runtime does it (static, a scale a channel, calibrated on slices of
-every condition), in a temporary directory; both graphs take turns on the same inputs, on one thread. ONNX Runtime has
-no convolution in bfloat16 on a CPU, so int8 is the only narrower form to be had there.
+The convolutions but the last are quantised as ONNX Runtime does it by default (static, signed, a scale a channel,
+calibrated on slices of every condition), in a temporary directory; both graphs take turns on the same inputs, on one
+thread of the CPU. How much faster int8 is hangs on what the processor has for it (VNNI, AMX).
 
     python benchmarks/int8.py                      # the reference bundle, a minute
     python benchmarks/int8.py --bundle DIR --json int8.json
@@ -11,6 +11,7 @@ no convolution in bfloat16 on a CPU, so int8 is the only narrower form to be had
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,15 +20,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from side_by_side import check_places, warn_unless_quiet
+from side_by_side import check_places, describe_machine, print_machine, warn_unless_quiet
 
 from registry.bundle.directory import load_bundle
 from registry.bundle.generator import ReleasedGenerator
 from registry.bundle.manifest import GENERATOR_NAME
 from spect.atomic import write_atomically
+from spect.errors import SynspectError
 from spect.features import compute_features
 from spect.sampling import GeneratorInputs
-from training.machine import describe_cpu
+from synspect.source import find_reference_bundle
 
 BATCH = 16  # slices a run, as the service runs them
 CALIBRATED_ON = 4  # runs, of conditions mixed
@@ -59,20 +61,26 @@ class _CalibrationRuns:
         return None if inputs is None else asdict(inputs)
 
 
-def main() -> None:
+def main() -> int:
     arguments = _parse()
-    load = os.getloadavg()[0]
-    print(describe_cpu())
-    warn_unless_quiet(load)
-    released = ReleasedGenerator(load_bundle(arguments.bundle), threads=1)
+    load, machine = os.getloadavg()[0], describe_machine()
+    try:
+        released = ReleasedGenerator(load_bundle(arguments.bundle), threads=1)
+    except SynspectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     with tempfile.TemporaryDirectory() as directory:
         path = quantise(released, arguments.bundle / GENERATOR_NAME, Path(directory))
         narrow = ReleasedGenerator.from_onnx(path, released.manifest, threads=1)
         comparison = compare(released, narrow)
+    print_machine(machine)
     for name, value in asdict(comparison).items():
         print(f"{name.replace('_', ' '):>28}: {value:.3g}")
+    warn_unless_quiet(load)
     if arguments.json:
-        write_atomically(arguments.json, json.dumps(asdict(comparison) | {"load_average": load}, indent=2).encode())
+        kept = {"machine": machine, "load_average": load, "sha256": released.sha256} | asdict(comparison)
+        write_atomically(arguments.json, json.dumps(kept, indent=2).encode())
+    return 0
 
 
 def quantise(generator: ReleasedGenerator, graph: Path, directory: Path) -> Path:
@@ -112,14 +120,17 @@ def compare(released: ReleasedGenerator, narrow: ReleasedGenerator) -> Compariso
     difference = np.abs(other - wide) / released.manifest.max_counts
     spacing = released.manifest.pixel_spacing_mm
     features, others = (compute_features(counts, pixel_spacing_mm=spacing) for counts in (wide, other))
-    ratios = {name: float(np.median(others[name] / features[name])) for name in features}
+
+    def ratio(name: str) -> float:
+        return float(np.median(others[name] / features[name]))
+
     return Comparison(
         speed_ratio=measure_speed_ratio(released, narrow, runs[0]),
         rms_difference=float(np.sqrt(np.square(difference).mean())),
         largest_difference=float(difference.max()),
-        mean_counts_ratio=ratios["mean_counts"],
-        noise_sd_ratio=ratios["noise_sd"],
-        high_frequency_share_ratio=ratios["high_frequency_share"],
+        mean_counts_ratio=ratio("mean_counts"),
+        noise_sd_ratio=ratio("noise_sd"),
+        high_frequency_share_ratio=ratio("high_frequency_share"),
     )
 
 
@@ -137,7 +148,7 @@ def _seconds(generator: ReleasedGenerator, inputs: GeneratorInputs) -> float:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, default=Path("models/reference"), help="whose graph is quantised")
+    parser.add_argument("--bundle", type=Path, default=find_reference_bundle(), help="whose graph is quantised")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     arguments = parser.parse_args()
     check_places(parser, arguments.json)
@@ -145,4 +156,4 @@ def _parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

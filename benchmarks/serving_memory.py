@@ -5,8 +5,7 @@
 
 Every row is of a server of one worker that has just started and has written 64 slices before: as npz, or in every
 format, which brings in the libraries of each. The peak is the kernel's (VmHWM). Requests are let in however long they
-wait (SYNSPECT_MAX_WAITING_SECONDS), as they are on a machine that makes more slices. Memory hardly depends on what else
-runs.
+wait (SYNSPECT_MAX_WAITING_SECONDS), as they are on a machine that makes more slices.
 """
 
 import argparse
@@ -82,7 +81,7 @@ def main() -> int:
         load_bundle(arguments.bundle)
         measured = [_measure(layout, *one) for one in track(wanted, transient=True)]
     except SynspectError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     machine = describe_machine()
     print_machine(machine)
@@ -146,10 +145,10 @@ def describe_resident(measured: Sequence[Measured]) -> str:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, default=find_reference_bundle())
+    parser.add_argument("--bundle", type=Path, default=find_reference_bundle(), help="what is served")
     parser.add_argument("--only", action="append", choices=NAMES, help="may be repeated")
     parser.add_argument("--server-cores", type=parse_cores, default="0", help="such as 0 or 0,2")
-    parser.add_argument("--load-cores", type=parse_cores, default="1")
+    parser.add_argument("--load-cores", type=parse_cores, default="1", help="cores of the load")
     parser.add_argument("--log", type=Path, default=Path(os.devnull), help="where the server's log goes")
     parser.add_argument("--json", type=Path, help="file to keep every figure in")
     arguments = parser.parse_args()

@@ -21,7 +21,9 @@ from pinned_server import Layout, check_all_served, load_server, start_pinned_se
 from profiling.stacks import DRIFT_THREAD, Seconds, parse_stacks, share_out, sum_in_the_path
 from side_by_side import check_cores, check_places, describe_machine, parse_cores, print_machine, warn_unless_quiet
 
+from registry.bundle.directory import load_bundle
 from spect.atomic import write_atomically
+from spect.errors import SynspectError
 from synspect.server_process import ServerProcess
 from synspect.source import find_reference_bundle
 
@@ -29,10 +31,9 @@ RATE = 100  # looks a second
 WARM_UP_SECONDS = 3.0
 
 
-def main() -> None:
+def main() -> int:
     arguments = _parse()
-    load = os.getloadavg()[0]
-    print_machine(describe_machine())
+    load, machine = os.getloadavg()[0], describe_machine()
     with tempfile.TemporaryDirectory() as directory:
         layout = Layout(
             bundle=arguments.bundle,
@@ -41,13 +42,21 @@ def main() -> None:
             workers=1,
             log=Path(directory) / "server.log",
         )
-        with start_pinned_server(layout) as server:
-            seconds = profile(server, layout, arguments, Path(directory) / "samples")
+        try:
+            load_bundle(arguments.bundle)
+            with start_pinned_server(layout) as server:
+                seconds = profile(server, layout, arguments, Path(directory) / "samples")
+        except SynspectError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+    print_machine(machine)
     print_seconds(seconds)
     warn_unless_quiet(load)
     if arguments.json:
-        kept = {"load_average": load, "seconds": seconds}
+        plan = {"slices": arguments.slices, "clients": arguments.clients}
+        kept = {"machine": machine, "load_average": load, "plan": plan, "seconds": seconds}
         write_atomically(arguments.json, json.dumps(kept, indent=2).encode())
+    return 0
 
 
 def profile(server: ServerProcess, layout: Layout, arguments: argparse.Namespace, samples: Path) -> Seconds:
@@ -67,7 +76,9 @@ def profile(server: ServerProcess, layout: Layout, arguments: argparse.Namespace
         after = read_thread_seconds(server)
         said, _ = looking.communicate(timeout=60)
     if looking.returncode:
-        raise SystemExit(f"py-spy could not look at the service: {said.strip().splitlines()[-1]}")
+        raise SystemExit(
+            f"py-spy may not look at the service; run this as root, or see above how to let it: {said.strip()}"
+        )
     stacks = parse_stacks(samples.read_text(encoding="utf-8").splitlines())
     return share_out(stacks, {thread: taken - before.get(thread, 0) for thread, taken in after.items()})
 
@@ -97,7 +108,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--slices", type=int, default=64, help="of a request")
     parser.add_argument("--clients", type=int, default=4, help="that ask again when they are answered")
     parser.add_argument("--seconds", type=float, default=15.0, help="of looking")
-    parser.add_argument("--json", type=Path, help="write the samples to this file")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     arguments = parser.parse_args()
     check_cores(parser, arguments.server_cores, arguments.load_cores)
     check_places(parser, arguments.json)
@@ -107,4 +118,4 @@ def _parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

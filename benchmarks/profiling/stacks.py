@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 REST = "HTTP and all else"
+NOT_SEEN, NO_PYTHON = "not seen", "threads never found busy"
 # What a stack is at is said by its innermost frame that one of these knows; the order decides within a frame.
 PARTS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("session (ONNX Runtime)", re.compile(r"\(onnxruntime/")),
@@ -74,7 +75,8 @@ def parse_stacks(lines: Iterable[str]) -> list[Stack]:
 def share_out(stacks: Iterable[Stack], seconds: Mapping[int, float]) -> Seconds:
     """Share out each thread's processor time over what it was found at; the most expensive part first.
 
-    `seconds` is by thread id. Time of a thread that was never found busy is left out.
+    `seconds` is by thread id, of every thread. That of threads never found busy, those of the runtime's own pool among
+    them, which hold no Python, is `NOT_SEEN`.
     """
     busy = [stack for stack in stacks if not stack.is_waiting and stack.thread_id in seconds]
     samples: dict[int, int] = defaultdict(int)
@@ -84,6 +86,9 @@ def share_out(stacks: Iterable[Stack], seconds: Mapping[int, float]) -> Seconds:
     for stack in busy:
         taken = seconds[stack.thread_id] * stack.samples / samples[stack.thread_id]
         shared[stack.part][stack.thread] += taken
+    unseen = sum(taken for thread, taken in seconds.items() if thread not in samples)
+    if unseen > 0:
+        shared[NOT_SEEN][NO_PYTHON] = unseen
     ordered = sorted(shared.items(), key=lambda item: -sum(item[1].values()))
     return {part: dict(threads) for part, threads in ordered}
 

@@ -1,7 +1,7 @@
 """A profile of the service: samples are put to parts by their innermost frame, and weighed by processor time."""
 
 import pytest
-from profiling.stacks import DRIFT_THREAD, REST, parse_stacks, share_out, sum_in_the_path
+from profiling.stacks import DRIFT_THREAD, NO_PYTHON, NOT_SEEN, REST, parse_stacks, share_out, sum_in_the_path
 
 WORKER = 'process 7:"python -c import runpy; from synspect import lifeline; serve"'
 ANSWERING = f"{WORKER};thread (11): MainThread;run (uvicorn/server.py:86)"
@@ -40,6 +40,13 @@ def test_a_thread_that_waits_takes_no_share() -> None:
     shared = share_out(parse_stacks(lines), {11: 4.0})
 
     assert shared == {REST: {"MainThread": 4.0}}
+
+
+def test_the_time_of_a_thread_without_python_is_told_and_not_shared_out() -> None:
+    shared = share_out(parse_stacks([f"{RUNNING} 3"]), {13: 2.0, 99: 1.5})
+
+    assert shared[NOT_SEEN] == {NO_PYTHON: 1.5}
+    assert sum(sum(threads.values()) for threads in shared.values()) == 3.5
 
 
 def test_a_quantifier_in_a_thread_that_answers_is_found() -> None:
