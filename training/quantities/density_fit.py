@@ -9,7 +9,7 @@ inverse-Wishart prior of d degrees of freedom, and the level's own towards none 
 Chen et al. 2010 (arXiv 0907.4698).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,19 +41,17 @@ def fit_density(raw: Vector, condition: NDArray[np.int64], *, components: int = 
     center, scale = np.zeros(size), np.ones(size)  # scores are standardised by the basis already
     center[:2], scale[:2] = raw[:, :2].mean(axis=0), raw[:, :2].std(axis=0)
     standardised = (raw - center) / scale
-    correlations = _level_correlations(standardised, condition)
-    mixtures = {}
-    for index in np.unique(condition):
-        rows = standardised[condition == index]
-        served = CONDITIONS[index]
-        if len(rows) < 3:
-            raise TrainingError(f"{served} has {len(rows)} training slices; at least 3 are needed to draw from it")
-        members = [
-            cluster
-            for side in _sides(rows, raw[condition == index, 1], served)
-            for cluster in _clusters(side, components)
-        ]
-        mixtures[served] = _fit_mixture(members, correlations[index])
+    component = _number_components(standardised, raw[:, 1], condition, most=components)
+    # One component a side has always been shrunk towards correlations about the condition's mean, both sides together;
+    # clusters lie apart along many quantities, and what lies between them is no correlation within one.
+    correlations = _level_correlations(standardised, condition, about=condition if components == 1 else component)
+    mixtures = {
+        CONDITIONS[index]: _fit_mixture(
+            [standardised[component == number] for number in np.unique(component[condition == index])],
+            correlations[index],
+        )
+        for index in np.unique(condition)
+    }
     return QuantityDensity(
         names=quantity_names(size - 2),
         center=center,
@@ -63,21 +61,37 @@ def fit_density(raw: Vector, condition: NDArray[np.int64], *, components: int = 
     )
 
 
-def _sides(rows: Vector, log_ratio: Vector, served: Condition) -> Iterator[Vector]:
-    left, right = rows[log_ratio < 0], rows[log_ratio >= 0]
+def _number_components(
+    standardised: Vector, log_ratio: Vector, condition: NDArray[np.int64], *, most: int
+) -> NDArray[np.int64]:
+    """Return the number of each slice's component (n,), over all conditions: sides first, then clusters on a side."""
+    component = np.empty(len(condition), dtype=np.int64)
+    taken = 0
+    for index in np.unique(condition):
+        slices = np.flatnonzero(condition == index)
+        if len(slices) < 3:
+            served = CONDITIONS[index]
+            raise TrainingError(f"{served} has {len(slices)} training slices; at least 3 are needed to draw from it")
+        for side in _split_by_side(slices, log_ratio[slices], CONDITIONS[index]):
+            component[side] = taken + _cluster(standardised[side], most)
+            taken = component[side].max() + 1
+    return component
+
+
+def _split_by_side(slices: NDArray[np.int64], log_ratio: Vector, served: Condition) -> list[NDArray[np.int64]]:
+    left, right = slices[log_ratio < 0], slices[log_ratio >= 0]
     if served.pattern is Pattern.UNILATERAL and min(len(left), len(right)) >= SMALLEST_COMPONENT:
-        yield from (left, right)
-    else:
-        yield rows
+        return [left, right]
+    return [slices]
 
 
-def _clusters(rows: Vector, wanted: int) -> list[Vector]:
-    """Split rows (n, d) into as many clusters as are wanted, or as many as hold `SMALLEST_COMPONENT` rows each."""
-    for count in range(min(wanted, len(rows) // SMALLEST_COMPONENT), 1, -1):
+def _cluster(rows: Vector, most: int) -> NDArray[np.int64]:
+    """Return the cluster of each row (n, d): at most so many, each of `SMALLEST_COMPONENT` rows and more."""
+    for count in range(min(most, len(rows) // SMALLEST_COMPONENT), 1, -1):
         cluster = KMeans(count, n_init=CLUSTER_STARTS, random_state=CLUSTER_SEED).fit_predict(rows)
         if np.bincount(cluster, minlength=count).min() >= SMALLEST_COMPONENT:
-            return [rows[cluster == index] for index in range(count)]
-    return [rows]
+            return np.asarray(cluster, dtype=np.int64)
+    return np.zeros(len(rows), dtype=np.int64)
 
 
 def _fit_mixture(components: Sequence[Vector], level_correlation: Vector) -> GaussianMixture:
@@ -110,11 +124,13 @@ def _mean_that_stands_out(mean: Vector, standard_error: Vector) -> Vector:
     return shrunk
 
 
-def _level_correlations(standardised: Vector, condition: NDArray[np.int64]) -> dict[int, Vector]:
-    """Correlations within conditions, pooled over each level and shrunk, by condition index."""
+def _level_correlations(
+    standardised: Vector, condition: NDArray[np.int64], *, about: NDArray[np.int64]
+) -> dict[int, Vector]:
+    """Correlations pooled over each level and shrunk, by condition index; `about` (n,) groups slices by their mean."""
     residuals = standardised.copy()
-    for index in np.unique(condition):
-        residuals[condition == index] -= residuals[condition == index].mean(axis=0)
+    for group in np.unique(about):
+        residuals[about == group] -= residuals[about == group].mean(axis=0)
     level_of = level_of_condition()
     levels = level_of[condition]
     by_level = {level: _shrunk_correlation(residuals[levels == level]) for level in np.unique(levels)}

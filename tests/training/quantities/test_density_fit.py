@@ -88,6 +88,14 @@ def test_a_mixture_keeps_mean_and_spread_of_its_condition() -> None:
     assert np.abs(drawn.std(axis=0) / spread - 1).max() < 0.1
 
 
+def test_what_lies_between_clusters_is_no_correlation_within_one() -> None:
+    raw, condition = _in_two_clusters(far=20)
+    raw[np.flatnonzero(condition == NORMAL.index)[:20], 5] += 8  # apart along two scores that are independent within
+    for factor in fit_density(raw, condition, components=2).mixtures[NORMAL].factors:
+        covariance = factor @ factor.T
+        assert abs(covariance[4, 5]) < 0.3 * np.sqrt(covariance[4, 4] * covariance[5, 5])
+
+
 def test_a_cluster_of_fewer_slices_than_a_component_needs_is_not_split_off() -> None:
     raw, condition = _in_two_clusters(far=SMALLEST_COMPONENT - 1)
     assert len(fit_density(raw, condition, components=2).mixtures[NORMAL].weights) == 1
