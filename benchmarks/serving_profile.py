@@ -74,7 +74,7 @@ def profile(server: ServerProcess, layout: Layout, arguments: argparse.Namespace
     with looking:
         check_all_served(load_server(server, layout, **plan, seconds=arguments.seconds))
         after = read_thread_seconds(server)
-        said, _ = looking.communicate(timeout=60)
+        said, _ = looking.communicate()
     if looking.returncode:
         raise SystemExit(
             f"py-spy may not look at the service; run this as root, or see above how to let it: {said.strip()}"

@@ -20,7 +20,7 @@ from curve.table import tabulate
 from side_by_side import check_places
 
 from spect.atomic import write_atomically
-from spect.errors import ConfigurationError
+from spect.errors import SynspectError
 from training.presets import preset
 from training.validation.figures.plots import to_png
 
@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
         points = read_points(options.studies)
-    except ConfigurationError as error:
+    except SynspectError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     print(tabulate(points), end="")
     if options.json:
         write_atomically(options.json, json.dumps([asdict(point) for point in points], indent=2).encode())

@@ -24,4 +24,5 @@ def _keep_inherited_sessions() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
+# Here and not when a session is opened: hooks pile up, one a session, and none can be taken back.
 os.register_at_fork(after_in_child=_keep_inherited_sessions)
