@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,6 +18,7 @@ from spect.errors import FormatError, ServiceError, SlicesError
 from tests.support.drift_samples import draw_slices
 
 GIB = 2**30
+PIPE_BYTES = 2**16  # that a pipe of Linux holds, give or take a page; the buffer before it holds two
 QUANTIFY = {"name": "quantify", "max_bytes": 256 * 2**20, "pixel_spacing_mm": 4.0}
 
 
@@ -80,6 +82,18 @@ def test_a_process_that_dies_costs_its_upload_alone(measuring: MeasuringProcess,
             assert measured(measuring, upload) == 2
         except ServiceError:
             continue
+    assert measured(measuring, upload) == 2
+
+
+def test_a_process_that_dies_with_part_of_an_upload_unsent_costs_that_upload_alone(
+    measuring: MeasuringProcess, upload: bytes
+) -> None:
+    assert measured(measuring, upload) == 2
+    child = psutil.Process(measuring.pid)
+    child.suspend()  # it reads nothing: the pipe fills, and what is left waits in the buffer when it dies
+    threading.Timer(0.5, child.kill).start()
+    with pytest.raises(ServiceError, match="the next upload starts another"):
+        run(measuring, bytes(PIPE_BYTES + 1500))
     assert measured(measuring, upload) == 2
 
 
