@@ -102,7 +102,7 @@ def write_forms(generator: Generator, directory: Path) -> dict[str, Needs]:
     inputs = draw_inputs(generator, 2)
     write_graph(generator, inputs, directory / "plain export")
     write_graph(rewritten, inputs, directory / "released")
-    one = _tensors(draw_inputs(generator, 1))
+    one = to_tensors(draw_inputs(generator, 1))
     trained = count_needs(generator, one)
     return {"torch": trained, "plain export": trained, "released": count_needs(rewritten, one)}
 
@@ -124,7 +124,7 @@ def open_form(form: str, generator: Generator, directory: Path, *, threads: int)
 
         @torch.no_grad()
         def run(inputs: GeneratorInputs) -> np.ndarray:
-            return generator(*_tensors(inputs)).numpy()
+            return generator(*to_tensors(inputs)).numpy()
 
         return run
     options = onnxruntime.SessionOptions()
@@ -259,7 +259,8 @@ def draw(costs: Sequence[Cost], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _tensors(inputs: GeneratorInputs) -> tuple[torch.Tensor, ...]:
+def to_tensors(inputs: GeneratorInputs) -> tuple[torch.Tensor, ...]:
+    """Return inputs as torch takes them, in the order of the graph's."""
     return tuple(torch.from_numpy(values) for values in (inputs.latents, inputs.condition, inputs.quantities))
 
 

@@ -147,7 +147,8 @@ class TrainingLoop:
             progress.update(self.images_seen, images_per_second=speed, score=score)
 
     def _step(self) -> Mapping[str, float]:
-        batch, *others = (self._draw(turn) for turn in range(self._config.discriminator_steps))
+        others = map(self._draw, range(1, self._config.discriminator_steps))  # one at a time: none waits in memory
+        batch = self._draw(0)
         return self._stepper.step(self.networks, batch, images_seen=self.images_seen, discriminator_batches=others)
 
     def _draw(self, turn: int) -> Batch:

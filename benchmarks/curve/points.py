@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from floor import Needs, count_needs
-from inference import build_generator, draw_inputs
+from inference import build_generator, draw_inputs, to_tensors
 from study.plan import Arm, Scale
-from study.results import ArmResult, Study, StudyRecord, pick
+from study.results import ArmResult, Study, StudyRecord, first_measured, pick
+from study.tables import LEFT_RIGHT_SPREAD
 
 from registry.bundle.panel import Measurement
 from spect.conditions import Pattern
@@ -19,10 +19,7 @@ from training.inference_form import to_inference_form
 from training.validation.beyond_conditioned import METRIC as BEYOND_CONDITIONED
 from training.validation.mean_counts import MEAN_COUNTS_RATIO
 from training.validation.principal_components import METRIC as COMPONENT_SPREAD
-from training.validation.spreads import SPREADS
 from training.validation.two_sample_classifier import INSIDE_OUTLINE
-
-_, LEFT_RIGHT_SPREAD = (spread.metric for spread in SPREADS)
 
 Take = Callable[[Measurement], float | None]
 
@@ -123,7 +120,7 @@ def _read_point(study: Study, record: StudyRecord) -> Point:
             f"{study.path} holds no measured arm A-ours; run it with `paper_study.py run --only 'A-ours-*'`"
         )
     needs = count_released_needs(record.scale)
-    beside = next((arm for arm in arms if arm.panel), None)
+    beside = first_measured(arms, "A")
     return Point(
         matrix=record.scale.matrix,
         width=record.scale.width,
@@ -147,9 +144,7 @@ def _read_point(study: Study, record: StudyRecord) -> Point:
 def count_released_needs(scale: Scale) -> Needs:
     """Count what a slice of this size needs as released; weights that are drawn do."""
     generator = build_generator(Arm(dataset="A", configuration="ours", seed=0).config(scale))
-    one = draw_inputs(generator, 1)
-    inputs = tuple(torch.from_numpy(values) for values in (one.latents, one.condition, one.quantities))
-    return count_needs(to_inference_form(generator), inputs)
+    return count_needs(to_inference_form(generator), to_tensors(draw_inputs(generator, 1)))
 
 
 def shorten_panel(result: ArmResult, take: Take) -> PanelNumbers:

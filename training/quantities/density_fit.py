@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
+from scipy.cluster.vq import kmeans, vq
 
 from spect.conditions import CONDITIONS, Condition, Pattern
 from spect.density import LOG_LEFT_RIGHT_RATIO, MEAN_COUNTS, GaussianMixture, QuantityDensity, Vector
@@ -88,7 +88,8 @@ def _split_by_side(slices: NDArray[np.int64], log_ratio: Vector, served: Conditi
 def _cluster(rows: Vector, most: int) -> NDArray[np.int64]:
     """Return the cluster of each row (n, d): at most so many, each of `SMALLEST_COMPONENT` rows and more."""
     for count in range(min(most, len(rows) // SMALLEST_COMPONENT), 1, -1):
-        cluster = KMeans(count, n_init=CLUSTER_STARTS, random_state=CLUSTER_SEED).fit_predict(rows)
+        centres, _ = kmeans(rows, count, iter=CLUSTER_STARTS, rng=CLUSTER_SEED)
+        cluster, _ = vq(rows, centres)
         if np.bincount(cluster, minlength=count).min() >= SMALLEST_COMPONENT:
             return np.asarray(cluster, dtype=np.int64)
     return np.zeros(len(rows), dtype=np.int64)
